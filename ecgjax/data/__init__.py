@@ -1,0 +1,1 @@
+"""Recordings, stores and the pipeline that cuts crops from them."""

@@ -1,0 +1,82 @@
+"""Flags -> config -> job; nothing else.
+
+    python -m ecgjax.main --config=configs/cpc_pretrain.py --workdir=runs/cpc [--config.key=value ...]
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from ecgjax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "One of the files in configs/.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is written; made if missing.")
+_DEBUG = flags.DEFINE_bool("debug", False, "Show tracebacks of usage and input errors.")
+
+JOBS = ("pretrain", "evaluate", "features")
+
+
+def run(config: ConfigDict, workdir: Path | None) -> None:
+    """Runs the job that `config.job` names.
+
+    Raises:
+        UserError: unknown job, or whatever the job finds wrong with its input.
+    """
+    if config.get("job") not in JOBS:
+        raise UserError(f"config.job is {config.get('job')!r}; expected one of {', '.join(JOBS)}")
+    _set_up_jax(config)
+    job: Callable[[ConfigDict, Path | None], None] = importlib.import_module(f"ecgjax.jobs.{config.job}").run
+    job(config, workdir)
+
+
+def _set_up_jax(config: ConfigDict) -> None:
+    import jax
+
+    cache = os.environ.get("ECGJAX_CACHE", str(Path.home() / ".cache" / "ecgjax"))
+    if config.get("compilation_cache", True):
+        jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "xla"))
+    # float32 means float32 on every chip; TPUs would otherwise multiply in bfloat16.
+    jax.config.update("jax_default_matmul_precision", config.get("matmul_precision", "highest"))
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        if "--debug" in argv:
+            raise
+        fail(error)
+
+
+def fail(error: object) -> Any:
+    """Prints one line to stderr and exits with 2."""
+    print("ecgjax: " + " ".join(str(error).split()), file=sys.stderr)
+    sys.exit(2)
+
+
+def _main(argv: list[str]) -> None:
+    try:
+        if len(argv) > 1:
+            raise UserError(f"unexpected argument {argv[1]!r}; expected --config=FILE --workdir=DIR --config.key=value")
+        if _CONFIG.value is None:
+            raise UserError("--config is missing; expected one of the files in configs/, e.g. --config=configs/cpc_pretrain.py")
+        run(_CONFIG.value, Path(_WORKDIR.value) if _WORKDIR.value else None)
+    except UserError as error:
+        if _DEBUG.value:
+            raise
+        fail(error)
+
+
+def main() -> None:
+    """Console entry point."""
+    app.run(_main, flags_parser=_parse)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""What every encoder is: a specification, and the pure functions `init` and `apply` over a Flax Linen module."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+CANONICAL_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+Array = jax.Array
+Variables = dict[str, Any]
+"""Linen variables: `params` (trained), `batch_stats` (running statistics), `buffers` (constants, never trained)."""
+
+
+class Features(NamedTuple):
+    """What an encoder returns.
+
+    Attributes:
+        sequence: (batch, tokens, channels).
+        pooled: (batch, channels).
+        taps: each layer's output by name; those not used cost nothing under `jax.jit`.
+    """
+
+    sequence: Array
+    pooled: Array
+    taps: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Facts about a model that the rest of ecgjax acts on.
+
+    Attributes:
+        name: registry name.
+        sampling_rate: Hz at the model's input.
+        seconds: window of the benchmark (protocol 2.3).
+        leads: leads the model takes, by name, out of the canonical twelve.
+        channels: width of `pooled` and of each token of `sequence`.
+        family: "state-space", "convolutional" or "transformer".
+        reference: paper.
+        licence: licence of the released weights, or why there are none.
+        lr_groups: ordered (group, name patterns) for fine-tuning; patterns are regular expressions matched from the
+            start of "encoder/..." and "head/..." parameter paths. See `ecgjax.training.optimiser`.
+        supervised: trained from scratch by the benchmark (mode "scratch") rather than pretrained.
+    """
+
+    name: str
+    sampling_rate: float
+    seconds: float
+    channels: int
+    family: str
+    reference: str
+    licence: str
+    lr_groups: tuple[tuple[str, tuple[str, ...]], ...]
+    leads: tuple[str, ...] = CANONICAL_LEADS
+    supervised: bool = False
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A specification and a Linen module as two pure functions.
+
+    Attributes:
+        spec: the model's facts.
+        module: Linen module; `module.apply(variables, x, train)` returns `Features`.
+        arguments: JSON-able keyword arguments that `registry.create(spec.name, **arguments)` rebuilds this from.
+    """
+
+    spec: ModelSpec
+    module: nn.Module
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def init(self, key: Array) -> Variables:
+        """Fresh variables from a PRNG key (the paper's initialisation)."""
+        x = jnp.zeros((1, round(self.spec.seconds * self.spec.sampling_rate), 12), jnp.float32)
+        return dict(self.module.init({"params": key, "dropout": key}, x, False))
+
+    def apply(self, variables: Variables, x: Array, train: bool = False, key: Array | None = None) -> tuple[Features, Variables]:
+        """Runs the encoder.
+
+        Args:
+            variables: as from `init`.
+            x: (batch, samples, 12) float32, mV, canonical leads, at `spec.sampling_rate`; NaN counts as 0.
+            train: batch statistics and dropout as in training; frozen encoders use False.
+            key: PRNG key for dropout, needed when `train`.
+
+        Returns:
+            The features, and the variables beside `params` as they are afterwards (running statistics).
+        """
+        x = jnp.where(jnp.isnan(x), jnp.zeros_like(x), x)
+        rest = {name: value for name, value in variables.items() if name != "params"}
+        if not train:
+            return self.module.apply(variables, x, False), rest
+        rngs = {} if key is None else {"dropout": key}
+        out, updated = self.module.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])
+        return out, {**rest, **updated}

@@ -1,0 +1,34 @@
+"""Strict numerics for every test, and where golden data lies."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Tests compile the same programs again and again; a cache keeps reruns and workers fast.
+jax.config.update("jax_compilation_cache_dir", os.environ.get("ECGJAX_TEST_CACHE", "/tmp/ecgjax-test-xla"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def load_golden(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Manifest and arrays of one golden case."""
+    with np.load(GOLDEN / f"{name}.npz") as arrays:
+        return json.loads((GOLDEN / f"{name}.json").read_text()), {key: arrays[key] for key in arrays.files}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the opt-in slow tests too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="opt-in: run with --slow"))
