@@ -1,7 +1,7 @@
 """Reads a recording of any supported format; the list of formats."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,17 @@ FORMATS = (
     Format("DICOM ECG waveform (.dcm)", readers_dicom.matches, readers_dicom.read),
     Format("WFDB (.hea with .dat or .mat)", readers_wfdb.matches, readers_wfdb.read),
 )
+
+
+def find_recordings(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Recordings in a folder and its subfolders, in sorted order; a WFDB record is found by its header."""
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            path = Path(parent, name)
+            suffix = path.suffix.lower()
+            if suffix in (".hea", ".dcm", ".dicom") or (suffix == "" and readers_dicom.matches(path)):
+                yield path
 
 
 def read_recording(path: str | os.PathLike[str]) -> Recording:
