@@ -159,7 +159,7 @@ def _trace(
         va="center",
         zorder=3,
     )
-    name.set_path_effects([withStroke(linewidth=2.5, foreground=_PAPER)])
+    name.set_path_effects([withStroke(linewidth=1.6, foreground=_PAPER)])
     if missing or np.isnan(values).all():
         axes.text(left + 12.0, low, "not recorded", fontsize=7, color=_FAINT, va="center", style="italic")
         return

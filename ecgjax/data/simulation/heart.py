@@ -114,7 +114,7 @@ def draw_heart(rng: np.random.Generator) -> Heart:
         p_gain=float(np.exp(rng.normal(-0.15, 0.35))),
         p_duration=float(np.clip(rng.normal(0.102, 0.009), 0.080, 0.120)),
         qtc=float(np.clip(rng.normal(0.408, 0.018), 0.365, 0.450)),
-        t_vector=_rotation(rng.normal(0.0, 0.22, 3)) @ _T_DIRECTION * float(np.exp(rng.normal(-0.1, 0.35))),
+        t_vector=_rotation(rng.normal(0.0, 0.22, 3)) @ _T_DIRECTION * float(np.exp(rng.normal(0.05, 0.38))),
         early_repolarisation=float(max(rng.normal(0.008, 0.022), -0.02)),
         delay=float(rng.choice([0.0, 1.0], p=[0.85, 0.15]) * rng.uniform(0.3, 1.0)),
         ectopic=_rotation(rng.normal(0.0, 0.3, 3)) @ _ECTOPIC[rng.integers(3)] * float(np.exp(rng.normal(0.0, 0.2))),
