@@ -78,8 +78,11 @@ class StoreWriter:
         self._finished = False
         self._folder = self.path.with_name(f".{self.path.name}.{socket.gethostname()}-{os.getpid()}.partial")
         _remove_leftovers(self.path)
-        with disk_errors(path):
-            self._folder.mkdir(parents=True)
+        try:
+            with disk_errors(path):
+                self._folder.mkdir(parents=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"{path}: cannot be made ({error.strerror}); expected the path of a new store") from error
 
     def __enter__(self) -> "StoreWriter":
         return self
