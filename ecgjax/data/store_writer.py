@@ -1,6 +1,7 @@
 """Writes a store: records as they come, labels at the end, and either the whole store or nothing."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import io
@@ -179,7 +180,12 @@ class StoreWriter:
             self._write("classes.json", json.dumps(vocabulary, indent=2).encode())
             self._write("meta.json", json.dumps(self._meta(), indent=2).encode())
             _fsync(self._folder)
-            os.replace(self._folder, self.path)
+            try:
+                os.replace(self._folder, self.path)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise UserError(f"{self.path}: another process made it meanwhile; expected a new store") from error
+                raise
             _fsync(self.path.parent)
         self._finished = True
         return self.path

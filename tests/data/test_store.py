@@ -265,6 +265,16 @@ def test_an_existing_store_is_not_overwritten(tmp_path):
     assert open_store(tmp_path / "s").fingerprint == before
 
 
+def test_the_first_of_two_writers_wins(tmp_path):
+    writer = StoreWriter(tmp_path / "s", source="t")
+    writer.add(recording(), patient_id="p", fold=0)
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "other").write_text("kept")
+    with pytest.raises(UserError, match="s: another process made it meanwhile"), writer:
+        writer.finish()
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["s", "s/other"]
+
+
 def test_leaving_without_finish_is_an_error_and_leaves_nothing(tmp_path):
     writer = StoreWriter(tmp_path / "s", source="t")
     writer.add(recording(), patient_id="p", fold=0)
