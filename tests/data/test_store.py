@@ -18,7 +18,8 @@ from hypothesis.extra import numpy as hnp
 
 from ecgjax.data.recording import Recording
 from ecgjax.data.store import NAN, SPLITS, open_store, split_of
-from ecgjax.data.store_writer import StoreWriter, quantise
+from ecgjax.data.store_shard import quantise
+from ecgjax.data.store_writer import StoreWriter
 from ecgjax.errors import UserError
 
 
