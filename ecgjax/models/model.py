@@ -111,7 +111,7 @@ class Embedding(NamedTuple):
 
 
 def embed(
-    signal: Any, sampling_rate: float, lead_names: Sequence[str], *, model: Model, batch_size: int = 32
+    signal: Any, sampling_rate: float, lead_names: Sequence[str], model: Model, batch_size: int = 32
 ) -> Embedding:
     """Embeds one recording of any rate, lead order and length.
 
