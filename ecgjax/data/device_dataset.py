@@ -120,8 +120,8 @@ def load(store: Store, rows: np.ndarray, sharding: Any = None) -> DeviceDataset:
             buffer[filled : filled + len(part)] = part
             filled, raw = filled + len(part), raw[len(part) :]
             if filled == len(buffer) or written + filled == total:
-                # A copy, since the CPU backend would alias the buffer; waiting keeps one piece in flight.
-                piece = jax.device_put(buffer[:filled].copy(), sharding)
+                # Waited for, since the buffer is used again.
+                piece = jax.device_put(buffer[:filled], sharding)
                 flat = jax.block_until_ready(_write(flat, piece, written))
                 filled, written = 0, written + filled
     return DeviceDataset(flat, jax.device_put(first, sharding), jax.device_put(steps(store), sharding))
