@@ -1,6 +1,6 @@
 """Flags -> config -> job; nothing else.
 
-    python -m ecgjax.main --config=configs/cpc_pretrain.py --workdir=runs/cpc [--config.key=value ...]
+python -m ecgjax.main --config=configs/cpc_pretrain.py --workdir=runs/cpc [--config.key=value ...]
 """
 
 import importlib
@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
@@ -46,15 +46,26 @@ def _set_up_jax(config: ConfigDict) -> None:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    debug = "--debug" in argv
+    for argument in argv:
+        name = argument.removeprefix("--config=").split(":")[0]
+        if argument.startswith("--config=") and not Path(name).is_file():
+            fail(f"{argument}: no such file; expected one of the files in configs/")
     try:
         return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        if "--debug" in argv:
+    except (AttributeError, KeyError) as error:  # ml_collections: no such field, with its suggestion
+        if debug:
+            raise
+        detail = error.args[0] if error.args else error
+        detail = detail.args[0] if isinstance(detail, KeyError) else detail
+        fail(f"no such config field: {detail}")
+    except (flags.Error, TypeError, ValueError, OSError) as error:
+        if debug:
             raise
         fail(error)
 
 
-def fail(error: object) -> Any:
+def fail(error: object) -> NoReturn:
     """Prints one line to stderr and exits with 2."""
     print("ecgjax: " + " ".join(str(error).split()), file=sys.stderr)
     sys.exit(2)
@@ -65,7 +76,7 @@ def _main(argv: list[str]) -> None:
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}; expected --config=FILE --workdir=DIR --config.key=value")
         if _CONFIG.value is None:
-            raise UserError("--config is missing; expected one of the files in configs/, e.g. --config=configs/cpc_pretrain.py")
+            raise UserError("--config is missing; expected one of the files in configs/, e.g. configs/cpc_pretrain.py")
         run(_CONFIG.value, Path(_WORKDIR.value) if _WORKDIR.value else None)
     except UserError as error:
         if _DEBUG.value:

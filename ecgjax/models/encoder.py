@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -73,12 +74,22 @@ class Encoder:
     module: nn.Module
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def samples(self) -> int:
+        """Samples of one window at the model's rate."""
+        return int(self.spec.seconds * self.spec.sampling_rate)
+
     def init(self, key: Array) -> Variables:
         """Fresh variables from a PRNG key (the paper's initialisation)."""
-        x = jnp.zeros((1, round(self.spec.seconds * self.spec.sampling_rate), 12), jnp.float32)
-        return dict(self.module.init({"params": key, "dropout": key}, x, False))
+        return _init(self.module, self.samples, key)
 
-    def apply(self, variables: Variables, x: Array, train: bool = False, key: Array | None = None) -> tuple[Features, Variables]:
+    def shapes(self) -> Variables:
+        """`jax.ShapeDtypeStruct` of every variable; nothing is computed."""
+        return jax.eval_shape(partial(_init, self.module, self.samples), jax.random.key(0))
+
+    def apply(
+        self, variables: Variables, x: Array, train: bool = False, key: Array | None = None
+    ) -> tuple[Features, Variables]:
         """Runs the encoder.
 
         Args:
@@ -93,7 +104,15 @@ class Encoder:
         x = jnp.where(jnp.isnan(x), jnp.zeros_like(x), x)
         rest = {name: value for name, value in variables.items() if name != "params"}
         if not train:
-            return self.module.apply(variables, x, False), rest
+            out: Features = self.module.apply(variables, x, False)  # type: ignore[assignment]
+            return out, rest
         rngs = {} if key is None else {"dropout": key}
-        out, updated = self.module.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])
-        return out, {**rest, **updated}
+        features, updated = self.module.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])
+        return features, {**rest, **updated}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _init(module: nn.Module, samples: int, key: Array) -> Variables:
+    # Under jit the forward pass that Linen's init runs is dead code, and only the initialisers are compiled.
+    x = jnp.zeros((1, samples, len(CANONICAL_LEADS)), jnp.float32)
+    return dict(module.init({"params": key}, x, False))

@@ -1,0 +1,147 @@
+"""Layers that two or more models share, with the behaviour and the initialisation of their torch namesakes."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+Array = jax.Array
+
+
+def torch_uniform(fan_in: int) -> Callable[[Array, Sequence[int]], Array]:
+    """Torch's default for weights and biases of linear layers and convolutions: uniform on +-1/sqrt(fan_in)."""
+    bound = 1.0 / math.sqrt(fan_in)
+    return lambda key, shape: jax.random.uniform(key, tuple(shape), jnp.float32, -bound, bound)
+
+
+def gelu(x: Array) -> Array:
+    """Exact GELU by `erf`; `jax.nn.gelu` goes through `erfc`, which costs more and rounds differently."""
+    return 0.5 * x * (1.0 + lax.erf(x * math.sqrt(0.5)))
+
+
+class Dense(nn.Module):
+    """Position-wise linear layer.
+
+    Attributes:
+        features: output channels.
+        use_bias: add a bias.
+    """
+
+    features: int
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        fan_in = x.shape[-1]
+        x = x @ self.param("kernel", torch_uniform(fan_in), (fan_in, self.features))
+        if self.use_bias:
+            bias = self.param("bias", torch_uniform(fan_in), (self.features,))
+            x = x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+        return x
+
+
+class Conv(nn.Module):
+    """Convolution over time (cross-correlation) of (batch, time, channels).
+
+    Attributes:
+        features: output channels.
+        width: taps of the kernel.
+        stride: step.
+        padding: zeros before and after.
+        use_bias: add a bias.
+    """
+
+    features: int
+    width: int
+    stride: int = 1
+    padding: tuple[int, int] = (0, 0)
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        channels = x.shape[-1]
+        fan_in = channels * self.width
+        kernel = self.param("kernel", torch_uniform(fan_in), (self.width, channels, self.features))
+        if self.width == self.stride == 1 and self.padding == (0, 0):
+            x = x @ kernel[0]
+        else:
+            x = lax.conv_general_dilated(
+                x, kernel, (self.stride,), (self.padding,), dimension_numbers=("NWC", "WIO", "NWC")
+            )
+        if self.use_bias:
+            x = x + self.param("bias", torch_uniform(fan_in), (self.features,))[None, None]
+        return x
+
+
+class BatchNorm(nn.Module):
+    """torch's batch norm over all axes but the last.
+
+    In training it normalises with the biased batch variance and updates the running one with the unbiased
+    (n / (n - 1)), which Linen's own batch norm does not.
+
+    Attributes:
+        momentum: weight of the new batch in the running statistics.
+        epsilon: added to the variance.
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
+        mean, var = running_mean.value, running_var.value
+        if train:
+            axes = tuple(range(x.ndim - 1))
+            n = x.size // channels
+            mean = jnp.mean(x, axes)
+            var = jnp.mean(jnp.square(x - _row(mean, x)), axes)
+            if not self.is_initializing():
+                keep, new = 1.0 - self.momentum, self.momentum
+                running_mean.value = keep * running_mean.value + new * mean
+                running_var.value = keep * running_var.value + new * var * (n / max(n - 1, 1))
+        return (x - _row(mean, x)) * _row(scale * lax.rsqrt(var + self.epsilon), x) + _row(bias, x)
+
+
+class LayerNorm(nn.Module):
+    """torch's layer norm over the last axis (two-pass variance).
+
+    Attributes:
+        epsilon: added to the variance.
+    """
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        x = x - jnp.mean(x, -1, keepdims=True)
+        x = x * lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + self.epsilon)
+        return x * _row(scale, x) + _row(bias, x)
+
+
+class TiedDropout(nn.Module):
+    """Drops whole channels of (batch, time, channels): one draw per sample and channel, shared by all time steps.
+
+    Attributes:
+        rate: probability to drop.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        return nn.Dropout(self.rate, broadcast_dims=(1,), deterministic=not train)(x)
+
+
+def _row(v: Array, x: Array) -> Array:
+    """A vector over channels, shaped to combine with `x`; rank promotion is never left to chance."""
+    return v.reshape((1,) * (x.ndim - 1) + (-1,))
