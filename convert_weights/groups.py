@@ -63,10 +63,9 @@ def _items(value: Any) -> dict[Any, Any]:
 
 def _module_state(value: Placeholder) -> dict[Any, Any]:
     """Parameters, buffers and children of a pickled `torch.nn.Module`; nothing for any other object."""
-    parts = [value.state.get(part) for part in ("_parameters", "_buffers", "_modules")]
-    if not all(isinstance(part, dict) for part in parts):
+    parameters, buffers, modules = (value.state.get(part) for part in ("_parameters", "_buffers", "_modules"))
+    if not (isinstance(parameters, dict) and isinstance(buffers, dict) and isinstance(modules, dict)):
         return {}
-    parameters, buffers, modules = parts
     hidden = value.state.get("_non_persistent_buffers_set")
     hidden = hidden if isinstance(hidden, (set, frozenset)) else ()
     return {**parameters, **{name: buffer for name, buffer in buffers.items() if name not in hidden}, **modules}
@@ -124,11 +123,12 @@ def select(groups: Groups, expected: Collection[str]) -> Selection:
     most = max(found.values())
     # Counter keeps the file's order: of equals the first, and the others are told.
     (group, prefix), *others = [place for place, count in found.items() if count == most]
-    inside = {name.removeprefix(prefix): tensor for name, tensor in groups[group].items() if name.startswith(prefix)}
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in inside.items():
+    inside: dict[str, Tensor] = {}
+    for name, tensor in groups[group].items():
+        if not name.startswith(prefix):
+            continue
         if isinstance(tensor, Unreadable):
-            raise UserError(f"{join(group, prefix + name)} is {tensor.reason}; expected a dense tensor")
-        tensors[name] = tensor
+            raise UserError(f"{join(group, name)} is {tensor.reason}; expected a dense tensor")
+        inside[name.removeprefix(prefix)] = tensor
     outside = tuple(name for name in groups[group] if not name.startswith(prefix))
-    return Selection(group, prefix, tensors, outside, tuple(join(*other) for other in others))
+    return Selection(group, prefix, inside, outside, tuple(join(*other) for other in others))
