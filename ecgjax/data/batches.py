@@ -1,0 +1,294 @@
+"""Batches for training and evaluation: which recordings, which windows, in which order.
+
+A plan says for every step which records and starts make the batch, as a pure function of (seed, step): nothing is
+kept between steps, so a run resumes from a step number, and every process works out its own share of the same batch.
+One item of a plan is one whole batch, so that Grain's cost per item is paid once per step.
+"""
+
+import json
+from functools import lru_cache
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from absl import logging
+
+from ecgjax.data.crops import draw_starts, evaluation_windows, split_short
+from ecgjax.data.cutter import Cutter, HostCrops, Item, Placement, Protocol, make_cutter
+from ecgjax.data.prefetch import prefetch_to_device
+from ecgjax.data.store import Store
+from ecgjax.errors import UserError
+
+_ORDER, _STARTS = 0, 1  # streams of random numbers under one seed
+
+
+class BatchPlan:
+    """Training batches; a Grain random-access source whose item i is global batch i, or this process's share of it.
+
+    Every epoch is a fresh permutation of the records with a fresh random window of each. What does not fill a batch at
+    its end is dropped.
+
+    Args:
+        rows: row numbers of the records.
+        lengths: (records,) samples of all records of the store.
+        window: samples; shorter records are left out (`dropped`).
+        batch_size: of the global batch.
+        seed: of order and windows.
+        epochs: how often each record is seen.
+        last_start: see `ecgjax.data.crops.draw_starts`.
+        process_index: this process.
+        process_count: processes that share each batch.
+
+    Attributes:
+        rows: records that are drawn from.
+        dropped: records shorter than the window.
+        steps_per_epoch: batches in an epoch.
+
+    Raises:
+        UserError: fewer records than a batch, a negative seed, or processes that cannot share a batch evenly.
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        lengths: np.ndarray,
+        *,
+        window: int,
+        batch_size: int,
+        seed: int,
+        epochs: int,
+        last_start: bool = True,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> None:
+        if seed < 0:
+            raise UserError(f"seed={seed}; expected 0 or more")
+        self.rows, self.dropped = split_short(rows, lengths, window)
+        if not 1 <= batch_size <= len(self.rows):
+            raise UserError(
+                f"batch_size={batch_size}; expected 1 to {len(self.rows)}, the number of records"
+                f" of at least {window} samples"
+            )
+        self.steps_per_epoch = len(self.rows) // batch_size
+        self._lengths = np.asarray(lengths)[self.rows]
+        self._window, self._batch_size, self._seed, self._last_start = window, batch_size, seed, last_start
+        self._epochs = epochs
+        self._share = _share(batch_size, process_index, process_count)
+        self._permutation = lru_cache(maxsize=2)(self._permute)
+
+    def __len__(self) -> int:
+        return self._epochs * self.steps_per_epoch
+
+    def __getitem__(self, step: int) -> Item:
+        """{"record", "start"}: int32 (batch_size / process_count,) each."""
+        step = int(step)
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        order = self._permutation(epoch)[batch * self._batch_size : (batch + 1) * self._batch_size]
+        rng = np.random.default_rng((self._seed, _STARTS, step))
+        start = draw_starts(rng, self._lengths[order], self._window, last_start=self._last_start)
+        return {
+            "record": self.rows[order][self._share].astype(np.int32),
+            "start": start[self._share].astype(np.int32),
+        }
+
+    def __repr__(self) -> str:
+        return f"BatchPlan({len(self.rows)} records, batch {self._batch_size}, seed {self._seed}, {len(self)} steps)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_permutation"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._permutation = lru_cache(maxsize=2)(self._permute)
+
+    def _permute(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self._seed, _ORDER, epoch)).permutation(len(self.rows)).astype(np.int32)
+
+
+class EvaluationPlan:
+    """All evaluation windows of some records, in batches of one size; like `BatchPlan`, a Grain source.
+
+    Args:
+        rows: row numbers of the records.
+        lengths: (records,) samples of all records of the store.
+        window: samples; shorter records are left out (`dropped`).
+        batch_size: of the global batch; the last one is padded with windows that are not "valid".
+        process_index: this process.
+        process_count: processes that share each batch.
+
+    Attributes:
+        rows: records that are evaluated.
+        dropped: records shorter than the window.
+        windows: number of windows.
+
+    Raises:
+        UserError: no record holds a window, or processes that cannot share a batch evenly.
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        lengths: np.ndarray,
+        *,
+        window: int,
+        batch_size: int,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> None:
+        self.rows, self.dropped = split_short(rows, lengths, window)
+        if not len(self.rows):
+            raise UserError(f"no record of at least {window} samples among {len(self.dropped)}; expected one")
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size}; expected 1 or more")
+        index, start = evaluation_windows(np.asarray(lengths)[self.rows], window)
+        self.windows = len(index)
+        self._record, self._start = self.rows[index].astype(np.int32), start.astype(np.int32)
+        self._batch_size = batch_size
+        self._share = _share(batch_size, process_index, process_count)
+
+    def __len__(self) -> int:
+        return -(-self.windows // self._batch_size)
+
+    def __getitem__(self, step: int) -> Item:
+        """{"record", "start", "valid"}: int32, int32, bool (batch_size / process_count,) each."""
+        window = int(step) * self._batch_size + np.arange(self._batch_size)[self._share]
+        valid = window < self.windows
+        window = np.where(valid, window, 0)
+        return {"record": self._record[window], "start": self._start[window], "valid": valid}
+
+    def __repr__(self) -> str:
+        return f"EvaluationPlan({len(self.rows)} records, {self.windows} windows, batch {self._batch_size})"
+
+
+def training_iterator(
+    store: Store,
+    rows: np.ndarray,
+    *,
+    seconds: float,
+    batch_size: int,
+    seed: int,
+    epochs: int,
+    sampling_rate: float | None = None,
+    placement: Placement = "auto",
+    protocol: Protocol = "default",
+    cutter: Cutter | None = None,
+    sharding: jax.sharding.Sharding | None = None,
+) -> tuple[grain.DatasetIterator, Cutter]:
+    """Training batches and what turns them into signals.
+
+        iterator, cutter = training_iterator(store, rows, seconds=2.5, sampling_rate=240, batch_size=64, seed=0, epochs=9)
+        step = jax.jit(lambda state, cutter, item: update(state, cutter(item), targets[item["record"]]))
+        for item in iterator:
+            state = step(state, cutter, item)
+
+    The batches are the same wherever the signals lie. `iterator.get_state()` is a step number: save the iterator with
+    `grain.checkpoint.CheckpointSave`, and `CheckpointRestore` continues with the very next batch.
+
+    Args:
+        store: the data.
+        rows: row numbers in `store.records` to train on.
+        seconds: length of a crop.
+        batch_size: of the global batch; each process yields its share.
+        seed: of order and windows.
+        epochs: how often each record is seen.
+        sampling_rate: Hz at the model's input; None is the data's own.
+        placement: see `ecgjax.data.cutter.make_cutter`.
+        protocol: "paper" never draws the last window and spreads NaN, as the paper's code does.
+        cutter: one made before, for these rows among others; then `sampling_rate`, `placement` and `protocol` are its.
+        sharding: of the batches over devices; None is JAX's default device.
+
+    Raises:
+        UserError: as `BatchPlan` and `make_cutter`.
+    """
+    lengths = store.records["samples"].to_numpy()
+    if cutter is None:
+        cutter = make_cutter(
+            store,
+            rows,
+            seconds=seconds,
+            sampling_rate=sampling_rate,
+            placement=placement,
+            protocol=protocol,
+            sharding=sharding,
+        )
+    plan = BatchPlan(
+        rows,
+        lengths,
+        window=cutter.window,
+        batch_size=batch_size,
+        seed=seed,
+        epochs=epochs,
+        last_start=cutter.protocol != "paper",
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    _report(store, plan.dropped, cutter)
+    return _iterate(store, plan, cutter, sharding), cutter
+
+
+def evaluation_iterator(
+    store: Store,
+    rows: np.ndarray,
+    cutter: Cutter,
+    *,
+    batch_size: int,
+    sharding: jax.sharding.Sharding | None = None,
+) -> grain.DatasetIterator:
+    """All evaluation windows of some records once, in batches of one size, padded with windows that are not "valid".
+
+    Args:
+        store: the data.
+        rows: row numbers in `store.records`.
+        cutter: from `make_cutter` or `training_iterator`, made for these rows among others.
+        batch_size: of the global batch; each process yields its share.
+        sharding: of the batches over devices; None is JAX's default device.
+
+    Returns:
+        Iterator over {"record", "start", "valid", ...}, for `cutter`. `ecgjax.data.crops.mean_by_record` takes the
+        predictions from there.
+
+    Raises:
+        UserError: no record holds a window.
+    """
+    plan = EvaluationPlan(
+        rows,
+        store.records["samples"].to_numpy(),
+        window=cutter.window,
+        batch_size=batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    _report(store, plan.dropped, cutter)
+    return _iterate(store, plan, cutter, sharding)
+
+
+def _iterate(
+    store: Store, plan: BatchPlan | EvaluationPlan, cutter: Cutter, sharding: jax.sharding.Sharding | None
+) -> grain.DatasetIterator:
+    if cutter.dataset is not None and (np.asarray(cutter.dataset.first)[plan.rows] < 0).any():
+        raise ValueError("the cutter was made for other rows than these")
+    dataset = grain.MapDataset.source(plan)
+    if cutter.dataset is None:
+        dataset = dataset.map(HostCrops(store, cutter.window))
+    # No read threads: the one that moves the batches to the device reads them, ahead of the step.
+    read = dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=1))
+    if cutter.dataset is not None and sharding is None:
+        return iter(read)  # a few hundred bytes per batch, nothing to hide
+    return iter(prefetch_to_device(read, sharding))
+
+
+def _share(batch_size: int, process_index: int, process_count: int) -> slice:
+    if batch_size % process_count:
+        raise UserError(f"batch_size={batch_size}; expected a multiple of the {process_count} processes")
+    size = batch_size // process_count
+    return slice(process_index * size, (process_index + 1) * size)
+
+
+def _report(store: Store, dropped: np.ndarray, cutter: Cutter) -> None:
+    if len(dropped):
+        names = store.records["record_id"].to_numpy()[dropped[:3]].tolist()
+        logging.warning(
+            "%s: %d records are shorter than the window of %d samples and left out: %s",
+            store.path, len(dropped), cutter.window, json.dumps(names)[1:-1] + (", ..." if len(dropped) > 3 else ""),
+        )  # fmt: skip
