@@ -1,7 +1,8 @@
 """Finds the tensors in a checkpoint's contents, and the ones that are a given model's."""
 
+import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +91,7 @@ class Selection:
     alternatives: tuple[str, ...]
 
 
-def select(groups: Groups, expected: Collection[str]) -> Selection:
+def select(groups: Groups, templates: Iterable[str]) -> Selection:
     """The group and prefix under which most of a model's names are found.
 
     Wrappers ("state_dict", "model", "ecg_model") and prefixes ("module.", "model.", "ts_encoder.") differ from release to
@@ -98,26 +99,23 @@ def select(groups: Groups, expected: Collection[str]) -> Selection:
 
     Args:
         groups: as from `tensor_groups`.
-        expected: the names of the model's tensors in its authors' code.
+        templates: the names of the model's tensors in its authors' code; "{i}" stands for a number.
 
     Raises:
         UserError: none of the names is anywhere in the file, or a tensor of the model cannot be read.
     """
-    names = frozenset(expected)
+    templates = sorted(templates)
+    known = re.compile("|".join(re.sub(r"\\{\w+\\}", r"\\d+", re.escape(template)) for template in templates))
     found: Counter[tuple[str, str]] = Counter()
     for group, tensors in groups.items():
         for name in tensors:
-            start = 0
-            while True:
-                if name[start:] in names:
+            for start in [0, *(dot.end() for dot in re.finditer(r"\.", name))]:
+                if known.fullmatch(name, start):
                     found[group, name[:start]] += 1
-                start = name.find(".", start) + 1
-                if start == 0:
-                    break
     if not found:
         held = [join(group, name) for group, tensors in groups.items() for name in tensors]
         raise UserError(
-            f"holds none of the model's tensors; expected names such as {', '.join(sorted(names)[:3])}, "
+            f"holds none of the model's tensors; expected names such as {', '.join(templates[:3])}, "
             f"found {', '.join(held[:3]) or 'no tensors at all'}{' ...' if len(held) > 3 else ''}"
         )
     most = max(found.values())

@@ -59,9 +59,14 @@ class Tensor:
     offset: int = 0
 
     @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
     def nbytes(self) -> int:
         """Bytes when written out in full."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.size * self.dtype.itemsize
 
     def numpy(self) -> np.ndarray:
         """The elements as a read-only view of the memory-mapped file; nothing is copied."""

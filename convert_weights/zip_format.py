@@ -2,7 +2,6 @@
 
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,11 @@ def read(path: Path, file: memoryview) -> Any:
     Raises:
         UserError: not a whole torch archive, or one that asks for something that is refused.
     """
-    entries = _entries(path, file)
-    roots = [name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl") or name == "data.pkl"]
+    infos = _directory(path)
+    roots = [info.filename.removesuffix("data.pkl") for info in infos if ("/" + info.filename).endswith("/data.pkl")]
     if len(roots) != 1:
         raise UserError(f"a zip file with {len(roots)} entries named data.pkl; expected a file written by torch.save, which has one")
-    root = roots[0]
+    entries, root = _entries(infos, file), roots[0]
     if root + "constants.pkl" in entries:
         raise UserError("a TorchScript archive (torch.jit.save), which holds a program; expected a checkpoint written by torch.save")
     order = _byte_order(file, entries.get(root + "byteorder"))
@@ -54,13 +53,16 @@ def read(path: Path, file: memoryview) -> Any:
     return value
 
 
-def _entries(path: Path, file: memoryview) -> dict[str, tuple[int, int]]:
-    """Where each entry's bytes begin, and how many there are."""
+def _directory(path: Path) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, OverflowError, struct.error, zlib.error) as error:
+            return archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, OverflowError, struct.error) as error:
         raise UserError("a damaged zip file, its directory cannot be read; cut short?") from error
+
+
+def _entries(infos: list[zipfile.ZipInfo], file: memoryview) -> dict[str, tuple[int, int]]:
+    """Where each entry's bytes begin, and how many there are."""
     entries: dict[str, tuple[int, int]] = {}
     for info in infos:
         name = info.filename
