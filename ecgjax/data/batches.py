@@ -177,9 +177,11 @@ def training_iterator(
 ) -> tuple[grain.DatasetIterator, Cutter]:
     """Training batches and what turns them into signals.
 
-        iterator, cutter = training_iterator(store, rows, seconds=2.5, sampling_rate=240, batch_size=64, seed=0, epochs=9)
+        batches, cutter = training_iterator(
+            store, rows, seconds=2.5, sampling_rate=240, batch_size=64, seed=0, epochs=50
+        )
         step = jax.jit(lambda state, cutter, item: update(state, cutter(item), targets[item["record"]]))
-        for item in iterator:
+        for item in batches:
             state = step(state, cutter, item)
 
     The batches are the same wherever the signals lie. `iterator.get_state()` is a step number: save the iterator with

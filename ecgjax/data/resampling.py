@@ -1,11 +1,11 @@
 """Change of sampling rate as one linear operator: resampy's "kaiser_best", exactly, as (banded) matrix products.
 
 The benchmark resamples every crop with resampy 0.4.3. That is band-limited interpolation (J. O. Smith, "Digital Audio
-Resampling Home Page") with a tabulated Kaiser-windowed sinc: output sample m is a fixed weighted sum of the input samples
-around time m * rate_in / rate_out, samples outside the input counting as zero. The weights depend on the length and the
-rates only, so they are computed once, on the host, in float64, and the crops are resampled where they are used, on the
-device. A block of 128 output samples needs only the input samples under its kernels: `resample` multiplies block by block,
-which is 3 to 8 times faster on a CPU than the dense matrix and still gives a TPU full tiles.
+Resampling Home Page") with a tabulated Kaiser-windowed sinc: output sample m is a fixed weighted sum of the input
+samples around time m * rate_in / rate_out, samples outside the input counting as zero. The weights depend on the length
+and the rates only, so they are computed once, on the host, in float64, and crops are resampled where they are used, on
+the device. A block of 128 output samples needs only the input samples under its kernels: `resample` multiplies block by
+block, which takes a CPU up to 8 times less time than the dense matrix and still gives a TPU full tiles.
 """
 
 from collections.abc import Iterator
@@ -112,10 +112,10 @@ def resample(x: jax.Array | np.ndarray, rate_in: float, rate_out: float, *, nan:
     )
     y = y_BTL.reshape(*x.shape[:-2], n_out, leads)
     if nan == "spread":
-        low, high = _support(n_in, rate_in, rate_out)
+        begins, ends = _support(n_in, rate_in, rate_out)
         count = jnp.cumsum(missing, axis=-2, dtype=jnp.int32)
         count = jnp.concatenate([jnp.zeros_like(count[..., :1, :]), count], axis=-2)
-        y = jnp.where(count[..., high, :] > count[..., low, :], jnp.nan, y)
+        y = jnp.where(count[..., ends, :] > count[..., begins, :], jnp.nan, y)
     return y
 
 
@@ -149,9 +149,9 @@ def resample_signal(signal: np.ndarray, rate_in: float, rate_out: float, *, nan:
     for begin, end, low, weights in _cached_bands(n_in, n_out, rate_in, rate_out):
         np.matmul(weights, x[low : low + weights.shape[1]], out=y[begin:end])
     if any_missing and nan == "spread":
-        low, high = _support(n_in, rate_in, rate_out)
+        begins, ends = _support(n_in, rate_in, rate_out)
         count = np.concatenate([np.zeros((1, signal.shape[1]), np.int64), np.cumsum(missing, axis=0)])
-        y[count[high] > count[low]] = np.nan
+        y[count[ends] > count[begins]] = np.nan
     return y
 
 
@@ -217,7 +217,7 @@ def _bands(n_in: int, rate_in: float, rate_out: float) -> tuple[tuple[int, np.nd
 
 
 def _cached_bands(n_in: int, n_out: int, rate_in: float, rate_out: float) -> Iterator[tuple[int, int, int, np.ndarray]]:
-    """(begin, end, first column, weights) of all blocks; blocks with the same weights, up to 1e-7 samples, share them."""
+    """(begin, end, first column, weights) of all blocks; those with the same weights up to 1e-7 samples share them."""
     block = _period(rate_in, rate_out)
     cache: dict[bytes, tuple[int, np.ndarray]] = {}
     for begin in range(0, n_out, block):
