@@ -1,9 +1,9 @@
 """Converts published PyTorch checkpoints, without torch and without running code from the file.
 
-    python -m convert_weights MODEL FILE --out=DIR                        checkpoint -> ecgjax weights
-    python -m convert_weights MODEL DIR --verify                          recompute the self-check of converted weights
-    python -m convert_weights MODEL DIR --to=torch --out=x.safetensors    ecgjax weights -> the authors' names
-    python -m convert_weights --inspect FILE                              what is in a checkpoint; loads no tensor
+python -m convert_weights MODEL FILE --out=DIR                        checkpoint -> ecgjax weights
+python -m convert_weights MODEL DIR --verify                          recompute the self-check of converted weights
+python -m convert_weights MODEL DIR --to=torch --out=x.safetensors    ecgjax weights -> the authors' names
+python -m convert_weights --inspect FILE                              what is in a checkpoint; loads no tensor
 """
 
 import argparse
@@ -49,7 +49,9 @@ def _parser() -> _Parser:
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="one of ecgjax.models.names()")
     parser.add_argument("source", nargs="?", type=Path, metavar="FILE|DIR", help="checkpoint, or ecgjax weights")
-    parser.add_argument("--out", type=Path, metavar="PATH", help="where the weights (or the safetensors file) are written")
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="where the weights (or the safetensors file) are written"
+    )
     parser.add_argument("--inspect", type=Path, metavar="FILE", help="list a checkpoint's contents")
     parser.add_argument("--verify", action="store_true", help="recompute the self-check of ecgjax weights")
     parser.add_argument("--to", choices=["torch"], help="convert back to the authors' names")
@@ -73,7 +75,9 @@ def _run(flags: argparse.Namespace) -> None:
         if flags.out or flags.to:
             raise UserError("--verify takes MODEL DIR and nothing else")
         difference = conversion.verify(flags.model, flags.source)
-        print(f"{flags.source}: features of the fixed input are those on the card (relative difference {difference:.1e})")
+        print(
+            f"{flags.source}: features of the fixed input are those on the card (relative difference {difference:.1e})"
+        )
     elif flags.out is None:
         raise UserError("--out is missing; expected the folder to write, or with --to=torch the file *.safetensors")
     elif flags.to == "torch":

@@ -39,7 +39,9 @@ def convert(model: str, source: Path, out: Path) -> dict[str, Any]:
     digest = _sha256(source)
     known = KNOWN.get(digest)
     if known is not None and known.model != model:
-        raise UserError(f"{source}: is {known.description}; expected a checkpoint of {model}, or: convert_weights {known.model} ...")
+        raise UserError(
+            f"{source}: is {known.description}; expected a checkpoint of {model}, or: convert_weights {known.model} ..."
+        )
     with _naming(source):
         selection = select(checkpoint.groups, _templates(model_names))
         tensors = {name: tensor.numpy() for name, tensor in selection.tensors.items()}
@@ -110,7 +112,7 @@ def _names(model: str) -> mapping.Names:
 
 
 def _templates(model_names: mapping.Names) -> list[str]:
-    return [rule.source for rule in (*model_names.RULES, *model_names.DERIVED)]
+    return [rule.source for rule in model_names.RULES] + [derived.source for derived in model_names.DERIVED]
 
 
 def _source(checkpoint: Checkpoint, digest: str, known: KnownFile | None, selection: Selection) -> dict[str, Any]:
@@ -132,7 +134,9 @@ def _check_folder(model: str, out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; expected a folder for --out")
     if (out / weights_io.CARD).exists() and weights_io.load_card(out)["model"] != model:
-        raise UserError(f"{out}: holds weights of {weights_io.load_card(out)['model']!r}; choose another folder for {model!r}")
+        raise UserError(
+            f"{out}: holds weights of {weights_io.load_card(out)['model']!r}; choose another folder for {model!r}"
+        )
 
 
 @contextmanager

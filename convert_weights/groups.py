@@ -20,7 +20,7 @@ _DEEPEST = 100
 
 
 def tensor_groups(contents: Any) -> Groups:
-    """Every tensor by name, grouped by the dict or list that holds it; a pickled module is one group, as its state dict is.
+    """Every tensor by name, grouped by the dict or list that holds it; a pickled module is one group.
 
     Raises:
         UserError: nested absurdly deep or wide, or two tensors of one name.
@@ -94,8 +94,8 @@ class Selection:
 def select(groups: Groups, templates: Iterable[str]) -> Selection:
     """The group and prefix under which most of a model's names are found.
 
-    Wrappers ("state_dict", "model", "ecg_model") and prefixes ("module.", "model.", "ts_encoder.") differ from release to
-    release, and one file may hold several networks; the names themselves say which one is meant.
+    Wrappers ("state_dict", "model", "ecg_model") and prefixes ("module.", "model.", "ts_encoder.") differ from release
+    to release, and one file may hold several networks; the names themselves say which one is meant.
 
     Args:
         groups: as from `tensor_groups`.

@@ -1,4 +1,4 @@
-"""What `--inspect` prints: a checkpoint's wrapper keys and its tensors' names, shapes and types. No tensor data is read."""
+"""What the command prints: a checkpoint's wrapper keys and tensors (their data is not read), a conversion's result."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,11 @@ def lines(checkpoint: Checkpoint) -> Iterator[str]:
         yield f"{printable(group) or 'top level'}: {len(tensors)} tensors, {values:,} values"
         width = min(max(len(printable(name)) for name in tensors), 60)
         for name, tensor in tensors.items():
-            what = f"{tensor.dtype.name} {list(tensor.shape)}" if isinstance(tensor, Tensor) else f"{tensor.reason}: cannot be read"
+            what = (
+                f"{tensor.dtype.name} {list(tensor.shape)}"
+                if isinstance(tensor, Tensor)
+                else f"{tensor.reason}: cannot be read"
+            )
             yield f"  {printable(name) or '(the file itself)':{width}}  {what}"
     if not checkpoint.groups:
         yield "no tensors"
@@ -67,7 +71,9 @@ def card_lines(card: dict[str, Any], out: Path) -> Iterator[str]:
     if source["known_as"]:
         yield f"  {source['known_as']}"
     where = f"under {source['group']}" if source["group"] else "at the top level"
-    yield f"  {source['tensors']} tensors {where}" + (f", prefix {source['prefix']!r} taken off" if source["prefix"] else "")
+    yield f"  {source['tensors']} tensors {where}" + (
+        f", prefix {source['prefix']!r} taken off" if source["prefix"] else ""
+    )
     for what, names in (
         ("without that prefix, left alone", source["outside_prefix"]),
         ("the model is also there as", source["alternatives"]),
@@ -78,6 +84,5 @@ def card_lines(card: dict[str, Any], out: Path) -> Iterator[str]:
             yield f"  {what}: {', '.join(printable(name) for name in names[:5])}{more}"
     check = card["self_check"]
     yield f"{out}: {card['model']}, {card['tensors']} tensors, {card['parameters']:,} parameters"
-    yield f"  self-check: pooled features {', '.join(f'{value:.5f}' for value in check['pooled'][:4])} ..., rms {check['pooled_rms']:.5f}"
-
-
+    pooled = ", ".join(f"{value:.5f}" for value in check["pooled"][:4])
+    yield f"  self-check: pooled features {pooled} ..., rms {check['pooled_rms']:.5f}"

@@ -1,10 +1,10 @@
 """Reads pickles without running anything from them.
 
-A pickle is a program for a stack machine. This is that machine with its hands tied: it knows the opcodes of protocols 2 to 5,
-imports nothing and calls nothing. A class or function that the file names becomes a `Name`, "calling" one gives an inert
-`Placeholder` that keeps the arguments and state as data, and only the few constructors in a caller's table (torch's tensors,
-plain containers) give values. Memory stays in proportion to the bytes read, which Python's own unpickler does not promise: a
-six-byte pickle makes it allocate gigabytes.
+A pickle is a program for a stack machine. This is that machine with its hands tied: it knows the opcodes of protocols
+2 to 5, imports nothing and calls nothing. A class or function that the file names becomes a `Name`, "calling" one gives
+an inert `Placeholder` that keeps the arguments and state as data, and only the few constructors in a caller's table
+(torch's tensors, plain containers) give values. Memory stays in proportion to the bytes read, which Python's own
+unpickler does not promise: nine bytes can make it allocate gigabytes.
 
 Reference: the opcode list in the documentation of Python's `pickletools`.
 """
@@ -114,12 +114,14 @@ class _Machine:
             action(self)
         raise UserError(f"the pickle has more than {_MOST_OPCODES:,} steps; expected a checkpoint's few thousand")
 
-    # Reading the program. ------------------------------------------------------------------------------------------------
+    # Reading the program.
 
     def take(self, count: int) -> bytes:
         end = self.position + count
         if end > len(self.data):
-            raise UserError(f"the pickle claims {count:,} bytes where {len(self.data) - self.position:,} are left; cut short?")
+            raise UserError(
+                f"the pickle claims {count:,} bytes where {len(self.data) - self.position:,} are left; cut short?"
+            )
         taken = bytes(self.data[self.position : end])
         self.position = end
         return taken
@@ -142,7 +144,7 @@ class _Machine:
             raise UserError(f"the pickle holds a number of {count:,} bytes; refused")
         return int.from_bytes(self.take(count), "little", signed=True)
 
-    # Working the stack. --------------------------------------------------------------------------------------------------
+    # Working the stack.
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
@@ -172,7 +174,7 @@ class _Machine:
     def remember(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
 
-    # Filling containers. -------------------------------------------------------------------------------------------------
+    # Filling containers.
 
     def append(self, items: list[Any]) -> None:
         target = self.stack[-1]
@@ -195,7 +197,7 @@ class _Machine:
         elif not isinstance(target, Placeholder):
             raise TypeError
 
-    # Names, and what the file would have done with them. -----------------------------------------------------------------
+    # Names, and what the file would have done with them.
 
     def name(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
@@ -220,7 +222,9 @@ class _Machine:
 
     def make(self, target: Any, arguments: Any) -> None:
         if not isinstance(target, Name) or not isinstance(arguments, tuple):
-            raise UserError("the file asks to make an object of something that is no class; refused, expected data only")
+            raise UserError(
+                "the file asks to make an object of something that is no class; refused, expected data only"
+            )
         self.push(Placeholder(target, arguments))
 
     def build(self, state: Any) -> None:

@@ -44,12 +44,19 @@ def compare(found: dict[str, Any], stored: Any) -> float:
     if not isinstance(stored, dict) or not set(found) <= set(stored):
         raise UserError("the card has no self-check; expected weights that convert_weights wrote")
     if stored["sequence_shape"] != found["sequence_shape"]:
-        raise UserError(f"features have shape {found['sequence_shape']}; expected {stored['sequence_shape']} as on the card")
+        raise UserError(
+            f"features have shape {found['sequence_shape']}; expected {stored['sequence_shape']} as on the card"
+        )
     wanted = np.array([*stored["pooled"], stored["pooled_rms"]], np.float64)
-    difference = np.abs(np.array([*found["pooled"], found["pooled_rms"]]) - wanted).max() / max(stored["pooled_rms"], 1e-30)
-    difference = max(difference, abs(found["sequence_rms"] - stored["sequence_rms"]) / max(stored["sequence_rms"], 1e-30))
+    difference = np.abs(np.array([*found["pooled"], found["pooled_rms"]]) - wanted).max() / max(
+        stored["pooled_rms"], 1e-30
+    )
+    difference = max(
+        difference, abs(found["sequence_rms"] - stored["sequence_rms"]) / max(stored["sequence_rms"], 1e-30)
+    )
     if not difference <= TOLERANCE:
         raise UserError(
-            f"features of the fixed input differ by {difference:.2g} of their size from the card; expected at most {TOLERANCE:g}"
+            f"features of the fixed input differ by {difference:.2g} of their size from the card; "
+            f"expected at most {TOLERANCE:g}"
         )
     return float(difference)

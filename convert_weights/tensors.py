@@ -20,7 +20,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 """Element types by torch's name."""
 
 _LARGEST = 2**62
-# A view may repeat its elements (S4 checkpoints hold stride-0 buffers), but not into more than this beside the file's size.
+# A view may repeat its elements (S4 checkpoints hold stride-0 buffers), but not into this much more than the file.
 _EXPANSION = 64 * 2**20
 _MOST_DIMENSIONS = 64
 
@@ -92,18 +92,22 @@ def view(storage: Storage, dtype: np.dtype[Any], offset: object, shape: object, 
     """
     start, sizes, steps = _count(offset), _counts(shape), _counts(strides)
     if len(sizes) != len(steps) or len(sizes) > _MOST_DIMENSIONS:
-        raise UserError(f"a tensor has {len(sizes)} sizes and {len(steps)} strides; expected as many of each, at most 64")
+        raise UserError(
+            f"a tensor has {len(sizes)} sizes and {len(steps)} strides; expected as many of each, at most 64"
+        )
     tensor = Tensor(storage, dtype, sizes, steps, start)
     if 0 in sizes:
         return tensor
     last = start + sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
     if (last + 1) * dtype.itemsize > storage.nbytes:
         raise UserError(
-            f"a tensor of shape {list(sizes)}, strides {list(steps)}, offset {start} reaches element {last} of a storage of "
-            f"{storage.nbytes // dtype.itemsize}"
+            f"a tensor of shape {list(sizes)}, strides {list(steps)}, offset {start} reaches element {last} "
+            f"of a storage of {storage.nbytes // dtype.itemsize}"
         )
     if tensor.nbytes > len(storage.file) + _EXPANSION:
-        raise UserError(f"a tensor of shape {list(sizes)} would take {tensor.nbytes:,} bytes of a file of {len(storage.file):,}")
+        raise UserError(
+            f"a tensor of shape {list(sizes)} would take {tensor.nbytes:,} bytes of a file of {len(storage.file):,}"
+        )
     return tensor
 
 

@@ -26,13 +26,19 @@ def read(path: Path, file: memoryview) -> Any:
     infos = _directory(path)
     roots = [info.filename.removesuffix("data.pkl") for info in infos if ("/" + info.filename).endswith("/data.pkl")]
     if len(roots) != 1:
-        raise UserError(f"a zip file with {len(roots)} entries named data.pkl; expected a file written by torch.save, which has one")
+        raise UserError(
+            f"a zip file with {len(roots)} entries named data.pkl; expected a file written by torch.save, which has one"
+        )
     entries, root = _entries(infos, file), roots[0]
     if root + "constants.pkl" in entries:
-        raise UserError("a TorchScript archive (torch.jit.save), which holds a program; expected a checkpoint written by torch.save")
+        raise UserError(
+            "a TorchScript archive (torch.jit.save), which holds a program; expected a checkpoint written by torch.save"
+        )
     order = _byte_order(file, entries.get(root + "byteorder"))
     if order != b"little":
-        raise UserError(f"written on a machine with byte order {order.decode('ascii', 'backslashreplace')!r}; expected 'little'")
+        raise UserError(
+            f"written on a machine with byte order {order.decode('ascii', 'backslashreplace')!r}; expected 'little'"
+        )
     storages: dict[str, Storage] = {}
 
     def persistent(value: Any) -> TypedStorage:

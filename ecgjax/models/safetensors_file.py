@@ -1,4 +1,4 @@
-"""Writes safetensors files tensor by tensor: views and transposes are laid out one at a time, not all at once in memory."""
+"""Writes safetensors files tensor by tensor: views and transposes are laid out one at a time, not all at once."""
 
 import json
 import math
@@ -9,8 +9,19 @@ from pathlib import Path
 import numpy as np
 
 _DTYPES = {
-    **{"bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32"},
-    **{"uint64": "U64", "int64": "I64", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"},
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "uint16": "U16",
+    "int16": "I16",
+    "uint32": "U32",
+    "int32": "I32",
+    "uint64": "U64",
+    "int64": "I64",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "float64": "F64",
     "complex64": "C64",
 }
 _HEADER_ALIGNMENT = 64

@@ -69,7 +69,11 @@ def test_the_card_says_where_the_weights_come_from(converted: tuple[Path, Path])
     card = json.loads((weights / "card.json").read_text())
     assert card["model"] == "ecg_cpc"
     assert card["source"]["sha256"] == conversion._sha256(source)
-    assert (card["source"]["file"], card["source"]["group"], card["source"]["tensors"]) == ("last.ckpt", "state_dict", 77)
+    assert (card["source"]["file"], card["source"]["group"], card["source"]["tensors"]) == (
+        "last.ckpt",
+        "state_dict",
+        77,
+    )
     assert card["licence"] == ecgjax.load_model("ecg_cpc").spec.licence
     assert card["ecgjax"] == ecgjax.__version__
     assert len(card["self_check"]["pooled"]) == 8
@@ -102,7 +106,12 @@ def test_an_export_converts_to_the_same_weights(converted: tuple[Path, Path], tm
     ("wrap", "write", "group", "prefix"),
     [
         (lambda state: state, write_zip, "", ""),
-        (lambda state: {"model": {f"module.{name}": value for name, value in state.items()}}, write_legacy, "model", "module."),
+        (
+            lambda state: {"model": {f"module.{name}": value for name, value in state.items()}},
+            write_legacy,
+            "model",
+            "module.",
+        ),
         (
             lambda state: {"state_dict": {f"model.{name}": value for name, value in state.items()}},
             write_zip,
@@ -169,7 +178,8 @@ def test_inspect_shows_no_control_characters(tmp_path: Path, capsys: pytest.Capt
 def test_inspect_needs_no_jax_and_loads_nothing() -> None:
     code = (
         "import sys; from convert_weights.__main__ import main; "
-        f"main(['--inspect', {str(FILES / 'zip_basic.pth')!r}]); sys.exit('jax' in sys.modules or 'torch' in sys.modules)"
+        f"main(['--inspect', {str(FILES / 'zip_basic.pth')!r}]); "
+        "sys.exit('jax' in sys.modules or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
@@ -195,7 +205,11 @@ def test_inspect_needs_no_jax_and_loads_nothing() -> None:
     ],
 )
 def test_mistakes_give_one_line_and_leave_nothing(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
@@ -206,13 +220,17 @@ def test_mistakes_give_one_line_and_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_tensor_is_named_and_leaves_nothing(released: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_tensor_is_named_and_leaves_nothing(
+    released: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     state = OrderedDict(released[0])
     state["ts_encoder.encoder.layers.0.0.wieght"] = state.pop("ts_encoder.encoder.layers.0.0.weight")
     write_zip(tmp_path / "file.pt", state)
     assert main(["ecg_cpc", str(tmp_path / "file.pt"), f"--out={tmp_path / 'weights'}"]) == 2
     error = capsys.readouterr().err
-    assert "'ts_encoder.encoder.layers.0.0.weight' is missing (closest: 'ts_encoder.encoder.layers.0.0.wieght')" in error
+    assert (
+        "'ts_encoder.encoder.layers.0.0.weight' is missing (closest: 'ts_encoder.encoder.layers.0.0.wieght')" in error
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["file.pt"]
 
 
@@ -233,7 +251,9 @@ def test_a_failing_self_check_leaves_the_old_weights(
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
 
 
-def test_weights_of_another_model_are_not_overwritten(converted: tuple[Path, Path], tmp_path: Path, capsys: Any) -> None:
+def test_weights_of_another_model_are_not_overwritten(
+    converted: tuple[Path, Path], tmp_path: Path, capsys: Any
+) -> None:
     source, _ = converted
     (tmp_path / "card.json").write_text(json.dumps({"model": "s4", "arguments": {}, "sha256": ""}))
     assert main(["ecg_cpc", str(source), f"--out={tmp_path}"]) == 2

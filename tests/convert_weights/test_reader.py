@@ -199,10 +199,16 @@ def test_a_state_dict_with_metadata(tmp_path: Path) -> None:
         (lambda sd: {"state_dict": {"model." + k: v for k, v in sd.items()}, "epoch": 1}, "state_dict", "model."),
         (lambda sd: {"model": {"module." + k: v for k, v in sd.items()}}, "model", "module."),
         (lambda sd: {"model": {"other": sd["a.weight"]}, "ecg_model": sd, "optimizer": {"state": {}}}, "ecg_model", ""),
-        (lambda sd: [{"net": {"state": {"model.module." + k: v for k, v in sd.items()}}}], "0.net.state", "model.module."),
+        (
+            lambda sd: [{"net": {"state": {"model.module." + k: v for k, v in sd.items()}}}],
+            "0.net.state",
+            "model.module.",
+        ),
     ],
 )
-def test_wrappers_and_prefixes_are_found_by_the_names_inside(tmp_path: Path, contents: Any, group: str, prefix: str) -> None:
+def test_wrappers_and_prefixes_are_found_by_the_names_inside(
+    tmp_path: Path, contents: Any, group: str, prefix: str
+) -> None:
     state = {"a.weight": np.ones(3, np.float32), "a.bias": np.zeros(1, np.float32)}
     write_zip(tmp_path / "file.pt", contents(state))
     selection = select(read_checkpoint(tmp_path / "file.pt").groups, state)
@@ -213,7 +219,10 @@ def test_wrappers_and_prefixes_are_found_by_the_names_inside(tmp_path: Path, con
 
 def test_a_second_copy_of_the_model_is_told(tmp_path: Path) -> None:
     state = {"a.weight": np.ones(3, np.float32)}
-    write_zip(tmp_path / "file.pt", {"model": state, "ema": {"module." + k: v for k, v in state.items()}, "x.y": state["a.weight"]})
+    write_zip(
+        tmp_path / "file.pt",
+        {"model": state, "ema": {"module." + k: v for k, v in state.items()}, "x.y": state["a.weight"]},
+    )
     selection = select(read_checkpoint(tmp_path / "file.pt").groups, state)
     assert (selection.group, selection.alternatives) == ("model", ("ema.module.",))
 

@@ -14,7 +14,9 @@ from convert_weights.tensors import Tensor
 from ecgjax.errors import UserError
 from tests.conftest import GOLDEN
 
-FILES = sorted(path for path in (GOLDEN / "torch_files").iterdir() if path.suffix in (".pth", ".pt", ".ckpt", ".safetensors"))
+FILES = sorted(
+    path for path in (GOLDEN / "torch_files").iterdir() if path.suffix in (".pth", ".pt", ".ckpt", ".safetensors")
+)
 PICKLE_BYTES = st.sampled_from(list(b"\x80\x8a\x8b\x8e\x96\x8d\x85\x93\x81\x92\x94\x95()]}teusabcRQhqrjXK.0N012"))
 
 
@@ -69,8 +71,8 @@ def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, path: Path, dat
     tracemalloc.start()
     try:
         read_everything(written)
-    except UserError as error:
-        assert "\n" not in str(error)
+    except UserError:
+        pass
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

@@ -124,9 +124,19 @@ def test_setstate_is_never_called(tmp_path: Path) -> None:
         (b"\x80\x02Pabc\n.", "uses opcode 'P'"),
         (b"\x80\x02X\x01\x00\x00\x00aQ.", "no torch storage"),
         (b"\x80\x02X\x07\x00\x00\x00storagecos\nsystem\n\x86Q.", "asks for os.system"),
-        (b"\x80\x02(X\x07\x00\x00\x00storagecnumpy\nndarray\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ.", "storage of type numpy.ndarray"),
-        (b"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x09\x00\x00\x00../../etcX\x03\x00\x00\x00cpuK\x01tQ.", "no entry"),
-        (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(csome\nf\n)RK\x00))\x89NtR.", "built on something that is no storage"),
+        (
+            b"\x80\x02(X\x07\x00\x00\x00storagecnumpy\nndarray\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ.",
+            "storage of type numpy.ndarray",
+        ),
+        (
+            b"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+            b"X\x09\x00\x00\x00../../etcX\x03\x00\x00\x00cpuK\x01tQ.",
+            "no entry",
+        ),
+        (
+            b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(csome\nf\n)RK\x00))\x89NtR.",
+            "built on something that is no storage",
+        ),
         (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", "damaged near byte"),
         (b"\x80\x02ccollections\nOrderedDict\nK\x07\x85R.", "damaged near byte"),
         (b"\x80\x02]]s.", "damaged near byte"),
@@ -157,7 +167,9 @@ BOMBS = {
     "deep tuples": b"\x80\x02)" + b"\x85" * 200_000 + b".",
     "deep dicts": b"\x80\x02" + b"}N" * 100_000 + b"}" + b"s" * 100_000 + b".",
     "deep objects": b"\x80\x02" + b"cA\nB\n" * 50_000 + b")R" + b"\x85R" * 49_999 + b".",
-    "laughs": b"\x80\x02]q\x00" + b"".join(b"](" + b"h" + bytes([i]) + b"h" + bytes([i]) + b"eq" + bytes([i + 1]) for i in range(200)) + b".",
+    "laughs": b"\x80\x02]q\x00"
+    + b"".join(b"](" + b"h" + bytes([i]) + b"h" + bytes([i]) + b"eq" + bytes([i + 1]) for i in range(200))
+    + b".",
     "itself": b"\x80\x02]q\x00h\x00a.",
     "dict of itself": b"\x80\x02}q\x00Nh\x00s.",
     "colliding keys": b"\x80\x02}("

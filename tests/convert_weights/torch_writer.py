@@ -1,4 +1,4 @@
-"""Writes torch files without torch, opcode for opcode as torch 2 does, so that tests can make checkpoints of any layout."""
+"""Writes torch files without torch, opcode for opcode as torch 2 does, so that tests can make any checkpoint."""
 
 import io
 import struct
@@ -13,9 +13,18 @@ import ml_dtypes
 import numpy as np
 
 STORAGES = {
-    **{"bool": "BoolStorage", "uint8": "ByteStorage", "int8": "CharStorage", "int16": "ShortStorage", "int32": "IntStorage"},
-    **{"int64": "LongStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage", "float32": "FloatStorage"},
-    **{"float64": "DoubleStorage", "complex64": "ComplexFloatStorage", "complex128": "ComplexDoubleStorage"},
+    "bool": "BoolStorage",
+    "uint8": "ByteStorage",
+    "int8": "CharStorage",
+    "int16": "ShortStorage",
+    "int32": "IntStorage",
+    "int64": "LongStorage",
+    "float16": "HalfStorage",
+    "bfloat16": "BFloat16Storage",
+    "float32": "FloatStorage",
+    "float64": "DoubleStorage",
+    "complex64": "ComplexFloatStorage",
+    "complex128": "ComplexDoubleStorage",
 }
 # Sizes, in bytes, that torch's zip entries are padded to.
 ALIGNMENT = 64
@@ -64,7 +73,7 @@ class Pickler:
         self.legacy = legacy
         self.storages: list[np.ndarray] = []
         self._memo: dict[Any, int] = {}
-        self._alive: list[Any] = []
+        self._alive: list[Any] = []  # the memo goes by id, which must not be used again
 
     def dump(self, value: Any) -> bytes:
         self.out.write(b"\x80\x02")
@@ -231,9 +240,12 @@ def write_zip(path: Path, value: Any) -> None:
 def storage_entries(storages: list[np.ndarray]) -> dict[str, Any]:
     """Archive entries of the storages and of torch's version marks."""
     return {
-        **{".format_version": b"1", ".storage_alignment": str(ALIGNMENT).encode(), "byteorder": b"little"},
+        ".format_version": b"1",
+        ".storage_alignment": str(ALIGNMENT).encode(),
+        "byteorder": b"little",
         **{f"data/{index}": storage for index, storage in enumerate(storages)},
-        **{"version": b"3\n", ".data/serialization_id": b"0" * 40},
+        "version": b"3\n",
+        ".data/serialization_id": b"0" * 40,
     }
 
 
@@ -243,7 +255,11 @@ def write_archive(path: Path, entries: dict[str, Any], compression: int = zipfil
         for name, content in entries.items():
             info = zipfile.ZipInfo(f"{path.stem}/{name}")
             info.compress_type = compression
-            content = memoryview(np.ascontiguousarray(content).reshape(-1).view(np.uint8)) if isinstance(content, np.ndarray) else content
+            content = (
+                memoryview(np.ascontiguousarray(content).reshape(-1).view(np.uint8))
+                if isinstance(content, np.ndarray)
+                else content
+            )
             start = archive.fp.tell() + 30 + len(info.filename)
             padding = -(start + 4) % ALIGNMENT
             info.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
@@ -269,7 +285,9 @@ def write_legacy(path: Path, value: Any) -> None:
 
 def _dense(shape: tuple[int, ...]) -> tuple[int, ...]:
     # torch gives axes of size 0 the stride they would have at size 1.
-    return tuple(int(np.prod([max(size, 1) for size in shape[axis + 1 :]], dtype=np.int64)) for axis in range(len(shape)))
+    return tuple(
+        int(np.prod([max(size, 1) for size in shape[axis + 1 :]], dtype=np.int64)) for axis in range(len(shape))
+    )
 
 
 def _batches(values: list[Any]) -> Iterator[list[Any]]:
