@@ -108,7 +108,7 @@ def _rhythm(path: Path, sequence: Iterable[Any]) -> list[Any]:
     def worth(item: tuple[tuple[float, int, float], list[Any]]) -> tuple[int, float]:
         (rate, samples, _), groups = item
         names = [_lead_name(path, definition) for group in groups for definition in group.ChannelDefinitionSequence]
-        return len({canonical_name(name) for name in names} - {None}), samples / rate
+        return len({canonical_name(name) for name in names} - {None}), samples / rate if rate else 0.0
 
     return max(sets.items(), key=worth)[1]
 

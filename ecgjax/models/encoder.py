@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-CANONICAL_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+from ecgjax.data.leads import CANONICAL as CANONICAL_LEADS
 
 Array = jax.Array
 Variables = dict[str, Any]

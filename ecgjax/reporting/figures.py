@@ -64,7 +64,7 @@ def plot_intervals(
     y = 0.0
     for k, interval in enumerate(intervals):
         if interval.group and (k == 0 or interval.group != intervals[k - 1].group):
-            y += 1.3 if k else 0.0
+            y += 0.4 if k else 0.0
             heads.append((y, interval.group))
             y += 0.9
         rows.append((y, interval))
@@ -79,9 +79,10 @@ def plot_intervals(
         axes.plot(interval.value, at, "o", color=_BLUE, markersize=4.5)
         words = f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
         axes.text(1.02, at, words, transform=axes.get_yaxis_transform(), va="center", fontsize=8, color=_INK)
-    axes.set_yticks([at for at, _ in rows], [interval.name for _, interval in rows], fontsize=8.5)
-    for at, name in heads:
-        axes.text(0.0, at, name, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, fontweight="bold")
+    names = [(at, interval.name) for at, interval in rows] + heads
+    axes.set_yticks([at for at, _ in names], [name for _, name in names], fontsize=8.5)
+    for label_text in axes.get_yticklabels()[len(rows) :]:
+        label_text.set_fontweight("bold")
     axes.set_ylim(y - 0.3, -0.8)
     axes.set_xlabel(label)
     axes.grid(axis="x", color=_FAINT, linewidth=0.5)
