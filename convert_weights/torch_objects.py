@@ -50,57 +50,13 @@ _UNREADABLE = {
 # No checkpoint needs these, even as data. Reading would not run them, but a file that names them means harm.
 _REFUSED_PACKAGES = frozenset({"os", "importlib", "ctypes", "cffi", "multiprocessing", "pip", "dill", "cloudpickle"})
 _REFUSED_MODULES = frozenset(
-    (
-        "posix",
-        "nt",
-        "subprocess",
-        "commands",
-        "pty",
-        "sys",
-        "shutil",
-        "socket",
-        "imp",
-        "runpy",
-        "_ctypes",
-        "marshal",
-        "pickle",
-        "_pickle",
-        "cPickle",
-        "code",
-        "codeop",
-        "pdb",
-        "bdb",
-        "timeit",
-        "cProfile",
-        "profile",
-        "trace",
-        "webbrowser",
-    )
+    "posix nt subprocess commands pty sys shutil socket imp runpy _ctypes marshal pickle _pickle cPickle code codeop "  # noqa: SIM905
+    "pdb bdb timeit cProfile profile trace webbrowser".split()
 )
 _REFUSED_NAMES = {
     "builtins": frozenset(
-        (
-            "eval",
-            "exec",
-            "execfile",
-            "compile",
-            "open",
-            "file",
-            "input",
-            "raw_input",
-            "__import__",
-            "breakpoint",
-            "exit",
-            "quit",
-            "apply",
-            "setattr",
-            "delattr",
-            "globals",
-            "locals",
-            "vars",
-            "reload",
-            "help",
-        )
+        "eval exec execfile compile open file input raw_input __import__ breakpoint exit quit apply setattr delattr "  # noqa: SIM905
+        "globals locals vars reload help".split()
     ),
     "types": frozenset({"CodeType", "FunctionType", "LambdaType", "MethodType", "ModuleType"}),
     "torch": frozenset({"load"}),

@@ -125,7 +125,8 @@ def _load(directory: Path) -> dict[str, Any]:
     if _sha256(path) != load_card(directory)["sha256"]:
         raise UserError(f"{path}: damaged or replaced: its SHA-256 is not the one in {CARD}; convert or copy it again")
     try:
-        return dict(unflatten_dict(load_file(path), sep="/"))
+        # Read rather than memory-mapped: mapped pages would stay in memory beside the arrays made of them.
+        return dict(unflatten_dict(load_file(path, backend="pread"), sep="/"))
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file ({error})") from error
 
