@@ -16,7 +16,7 @@ from ecgjax.data.store import NAN, Store
 from ecgjax.errors import UserError
 
 SHARE = 0.4
-"""Share of a device's memory that a data set may take; the rest is the model's."""
+"""Share of a device's memory that a data set may take (a TPU adds a third: it pads 12 leads to 16)."""
 
 WITHOUT_LIMIT = 2 << 30
 """Bytes a data set may take where the device states no limit (on a CPU it is the host's memory)."""

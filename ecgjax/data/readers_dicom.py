@@ -57,7 +57,8 @@ def read(path: Path) -> Recording:
     except UserError:
         raise
     except Exception as error:  # pydicom converts values when they are looked at, and raises what it likes.
-        raise UserError(f"{path}: damaged or not a DICOM file ({type(error).__name__}: {error})") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{path}: damaged or not a DICOM file ({reason})") from error
 
 
 def _read(path: Path, dataset: Any) -> Recording:
