@@ -205,7 +205,7 @@ def _read(names: Names, encoder: Encoder, tensors: Tensors) -> dict[str, np.ndar
             continue
         used[path] = name
         try:
-            out = np.ascontiguousarray(LAYOUTS[rule.layout][0](value), np.float32)
+            out = np.asarray(LAYOUTS[rule.layout][0](value), np.float32)
             exact = LAYOUTS[rule.layout][1](out).shape == value.shape
         except (IndexError, ValueError):
             exact = False
