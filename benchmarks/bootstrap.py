@@ -2,7 +2,7 @@
 
     python benchmarks/bootstrap.py [--records=2200 --classes=71 --replicates=1000]
 
-The baseline calls `sklearn.metrics.roc_auc_score` per class and replicate on resampled rows, over a pool of two processes.
+The baseline calls scikit-learn's `roc_auc_score` per class and replicate on resampled rows, over two processes.
 It is run on `--measured` replicates only and scaled to all of them. Ours is the whole of `ecgjax.bootstrap.intervals`,
 counts, sorting and percentiles included, the second time it is called (the first, with compilation, is shown too).
 """

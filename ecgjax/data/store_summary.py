@@ -118,6 +118,7 @@ def show(store: Store, prepared: Prepared, console: Console) -> None:
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     step = records["microvolt_per_bit"]
     rows = {
+        "source": str(store.meta["source"]),
         "records": f"{len(store):,} of {records['patient_id'].nunique():,} patients, {hours:.2f} h",
         "duration": f"{seconds.min():g} to {seconds.max():g} s at {store.sampling_rate:g} Hz",
         "rejected": f"{len(rejected):,}" + (" (reasons in rejected.csv)" if rejected else ""),

@@ -30,6 +30,8 @@ def long_convolution(u: Array, past: Array, future: Array | None = None, form: s
         return _by_fft(u, k)
     if form == "matmul":
         return _by_matmul(u, k)
+    if form != "auto":
+        raise ValueError(f"form is {form!r}; expected 'fft', 'matmul' or 'auto'")
     return jax.lax.platform_dependent(u, k, tpu=_by_matmul, default=_by_fft)
 
 

@@ -5,9 +5,11 @@ import pytest
 
 import ecgjax
 from ecgjax.data import embedded
-from ecgjax.data.embedded import MEASUREMENTS, dicom_recording_path, synthetic_store
+from ecgjax.data.embedded import dicom_recording_path, synthetic_store
 from ecgjax.data.sources.synthetic import CLASSES, LABEL_SETS
+from ecgjax.data.sources.synthetic_store import MEASUREMENTS
 from ecgjax.errors import UserError
+from ecgjax.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def test_measurements_are_standardised_on_the_training_folds(store):
 def test_made_once_and_the_same_again(store, tmp_path, monkeypatch):
     again = synthetic_store(tmp_path, records=300)
     assert ecgjax.open_store(again).fingerprint == store.fingerprint
-    monkeypatch.setattr(embedded, "_write", lambda *_: pytest.fail("made a second time"))
+    monkeypatch.setattr(embedded.source, "write_store", lambda *_: pytest.fail("made a second time"))
     assert synthetic_store(tmp_path, records=300) == again
 
 
@@ -70,26 +72,32 @@ def test_nothing_is_left_when_making_it_fails(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(embedded.synthetic, "synthesize", fail)
+    monkeypatch.setattr(embedded.source.synthetic, "synthesize", fail)
     with pytest.raises(RuntimeError, match="in the middle"):
         synthetic_store(tmp_path, records=20)
     assert not list(tmp_path.iterdir())
 
 
 def test_another_process_that_was_faster_is_no_error(tmp_path, monkeypatch):
-    write = embedded._write
+    write = embedded.source.write_store
 
     def lose(path, *arguments):
         write(path, *arguments)
         raise OSError("Directory not empty")
 
-    monkeypatch.setattr(embedded, "_write", lose)
+    monkeypatch.setattr(embedded.source, "write_store", lose)
     assert ecgjax.open_store(synthetic_store(tmp_path, records=20)).meta["records"] == 20
 
 
 def test_too_few_records_are_refused(tmp_path):
     with pytest.raises(UserError, match="19"):
         synthetic_store(tmp_path, records=19)
+
+
+def test_prepare_makes_the_same_store_by_command(store, tmp_path, capsys):
+    prepare(["synthetic", f"--out={tmp_path / 'mine'}", "--records=300"])
+    assert ecgjax.open_store(tmp_path / "mine").fingerprint == store.fingerprint
+    assert "synthetic" in capsys.readouterr().out
 
 
 def test_dicom_recording_is_the_genuine_one():

@@ -11,6 +11,7 @@ from ecgjax.errors import UserError
 
 _MODULES = {
     "folder": "ecgjax.data.sources.folder",
+    "synthetic": "ecgjax.data.sources.synthetic_store",
 }
 
 

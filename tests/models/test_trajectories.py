@@ -1,0 +1,85 @@
+"""Five steps of fine-tuning against the reference: rate groups, batch statistics, optimiser and gradients together."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax.traverse_util import path_aware_map
+
+from convert_weights import mapping, names
+from ecgjax.models import heads
+from tests import kit
+from tests.models import golden
+
+FACTORS = {"head": 1.0, "late": 0.1, "early": 0.01, "all": 1.0}
+
+
+@pytest.mark.parametrize("model", ["s4", "ecg_cpc"])
+def test_trajectory(model: str) -> None:
+    c = golden.load(f"finetune_trajectory_{model}", dropout=0.0)
+    encoder, head = c.encoder, heads.create("linear", 512, 71)
+    targets = jnp.asarray(c.draw("targets", (4, 71)) > 0.5, jnp.float32)
+    # The S4 case fills its classification layer under these names too, not under `decoder`.
+    weight, bias = kit.tensors({**c.manifest, "tensors": c.manifest["procedure"]["head"]["filled_from"]}, {}).values()
+    head_params = {"kernel": jnp.asarray(weight.T), "bias": jnp.asarray(bias)}
+    params = {"encoder": jax.tree.map(jnp.asarray, c.variables["params"]), "head": head_params}
+    rest = {name: value for name, value in c.variables.items() if name != "params"}
+
+    groups = encoder.spec.lr_groups
+    labels = path_aware_map(
+        lambda path, _: next(g for g, patterns in groups if any(re.match(p, "/".join(path)) for p in patterns)), params
+    )
+    optimiser = optax.multi_transform(
+        {group: optax.adamw(1e-3 * FACTORS[group], weight_decay=1e-3) for group, _ in groups}, labels
+    )
+
+    def loss(params, rest):
+        features, rest = encoder.apply({"params": params["encoder"], **rest}, c.x, train=True)
+        logits = head.apply(params["head"], features)
+        return optax.sigmoid_binary_cross_entropy(logits, targets).mean(), (rest, logits)
+
+    @jax.jit
+    def step(params, rest, state):
+        (value, (rest, logits)), grads = jax.value_and_grad(loss, has_aux=True)(params, rest)
+        updates, state = optimiser.update(grads, state, params)
+        return optax.apply_updates(params, updates), rest, state, value, logits, grads
+
+    state, losses = optimiser.init(params), []
+    first = None
+    for _ in range(5):
+        params, rest, state, value, logits, grads = step(params, rest, state)
+        losses.append(value)
+        first = first or (logits, grads)
+    buffers = rest
+    losses.append(step(params, rest, state)[3])
+
+    np.testing.assert_allclose(losses, c.arrays["losses"], rtol=1e-5)
+    assert golden.relative(first[0], c.arrays["logits_step0"]) < 2e-5
+    final_head = params["head"]
+    assert golden.relative(final_head["kernel"].T, c.arrays["final_head_weight"]) < 1e-4
+    assert golden.relative(final_head["bias"], c.arrays["final_head_bias"]) < 1e-4
+
+    _check_slices(c, "grad0/", first[1], buffers, relative=1e-4)
+    _check_slices(c, "final/", params, buffers, absolute=2e-5)
+    if model == "ecg_cpc":
+        _check_slices(c, "final_buffer/", params, buffers, absolute=5e-6)
+
+
+def _check_slices(c: golden.Case, prefix: str, params, rest, relative: float = 0.0, absolute: float = 0.0) -> None:
+    """Compares the stored slices under their torch names with the tree, brought to torch names by the export."""
+    variables = {**rest, "params": params["encoder"]}
+    tensors = mapping.to_torch(names.get(c.manifest["model"]), c.encoder, jax.device_get(variables))
+    tensors["head.weight"], tensors["head.bias"] = params["head"]["kernel"].T, params["head"]["bias"]
+    stored = {key.removeprefix(prefix): value for key, value in c.arrays.items() if key.startswith(prefix)}
+    assert stored
+    for name, expected in stored.items():
+        found = np.ravel(tensors[name])[: expected.size]
+        error = np.abs(found - expected)
+        if relative:
+            assert error.max() <= relative * np.abs(expected).max() + 1e-8, (name, error.max())
+        else:
+            assert np.median(error) <= absolute / 10, (name, np.median(error))
+            assert error.max() <= absolute, (name, error.max())
