@@ -213,6 +213,9 @@ def _read(names: Names, encoder: Encoder, tensors: Tensors) -> dict[str, np.ndar
             wanted = _torch_shape(rule, shapes[path]) if path in shapes else f"layout {rule.layout!r}"
             faults.append(f"{name!r} is {value.shape}, expected {wanted}")
             continue
+        if path.startswith(HEADS) and path.endswith("/kernel") and out.shape[0] != encoder.spec.channels:
+            faults.append(f"{name!r} is {value.shape}, expected {encoder.spec.channels} inputs")
+            continue
         paths[path] = out
 
     expected = _expected(names, shapes)

@@ -11,9 +11,9 @@ from convert_weights.tensors import DTYPES, Storage, Tensor, view
 from ecgjax.errors import UserError
 
 _STORAGES = {
-    **{"BoolStorage": "bool", "ByteStorage": "uint8", "CharStorage": "int8", "ShortStorage": "int16", "IntStorage": "int32"},
-    **{"LongStorage": "int64", "HalfStorage": "float16", "BFloat16Storage": "bfloat16", "FloatStorage": "float32"},
-    **{"DoubleStorage": "float64", "ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128"},
+    "BoolStorage": "bool", "ByteStorage": "uint8", "CharStorage": "int8", "ShortStorage": "int16", "IntStorage": "int32",
+    "LongStorage": "int64", "HalfStorage": "float16", "BFloat16Storage": "bfloat16", "FloatStorage": "float32",
+    "DoubleStorage": "float64", "ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128",
     "UntypedStorage": "uint8",
 }
 _DTYPE_ALIASES = {"half": "float16", "float": "float32", "double": "float64", "short": "int16", "int": "int32", "long": "int64"}
@@ -33,15 +33,13 @@ _UNREADABLE = {
 
 # No checkpoint needs these, even as data. Reading would not run them, but a file that names them is not to be trusted with anything.
 _REFUSED_MODULES = frozenset(
-    "os posix nt subprocess commands pty sys shutil socket importlib imp runpy ctypes _ctypes cffi marshal pickle _pickle cPickle "
-    "dill cloudpickle code codeop pdb bdb timeit cProfile profile trace webbrowser multiprocessing pip".split()
+    ["os", "posix", "nt", "subprocess", "commands", "pty", "sys", "shutil", "socket", "importlib", "imp", "runpy", "ctypes", "_ctypes", "cffi", "marshal", "pickle", "_pickle", "cPickle", "dill", "cloudpickle", "code", "codeop", "pdb", "bdb", "timeit", "cProfile", "profile", "trace", "webbrowser", "multiprocessing", "pip"]
 )
 _REFUSED_NAMES = {
-    "builtins": "eval exec execfile compile open file input raw_input __import__ breakpoint exit quit apply setattr delattr globals "
-    "locals vars reload help".split(),
-    "types": "CodeType FunctionType LambdaType MethodType ModuleType".split(),
-    "torch": "load".split(),
-    "numpy": "load fromfile memmap loadtxt genfromtxt".split(),
+    "builtins": ["eval", "exec", "execfile", "compile", "open", "file", "input", "raw_input", "__import__", "breakpoint", "exit", "quit", "apply", "setattr", "delattr", "globals", "locals", "vars", "reload", "help"],
+    "types": ["CodeType", "FunctionType", "LambdaType", "MethodType", "ModuleType"],
+    "torch": ["load"],
+    "numpy": ["load", "fromfile", "memmap", "loadtxt", "genfromtxt"],
 }
 
 

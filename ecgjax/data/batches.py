@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from ecgjax.data.crops import draw_starts, evaluation_windows, split_short
+from ecgjax.data.crops import draw_starts, evaluation_windows, split_short, window_samples
 from ecgjax.data.cutter import Cutter, HostCrops, Item, Placement, Protocol, make_cutter
 from ecgjax.data.prefetch import prefetch_to_device
 from ecgjax.data.store import Store
@@ -177,9 +177,11 @@ def training_iterator(
 ) -> tuple[grain.DatasetIterator, Cutter]:
     """Training batches and what turns them into signals.
 
-        iterator, cutter = training_iterator(store, rows, seconds=2.5, sampling_rate=240, batch_size=64, seed=0, epochs=9)
+        batches, cutter = training_iterator(
+            store, rows, seconds=2.5, sampling_rate=240, batch_size=64, seed=0, epochs=50
+        )
         step = jax.jit(lambda state, cutter, item: update(state, cutter(item), targets[item["record"]]))
-        for item in iterator:
+        for item in batches:
             state = step(state, cutter, item)
 
     The batches are the same wherever the signals lie. `iterator.get_state()` is a step number: save the iterator with
@@ -211,6 +213,10 @@ def training_iterator(
             placement=placement,
             protocol=protocol,
             sharding=sharding,
+        )
+    elif cutter.window != window_samples(seconds, store.sampling_rate):
+        raise ValueError(
+            f"a cutter of {cutter.window} samples; expected one of {seconds} s at {store.sampling_rate} Hz"
         )
     plan = BatchPlan(
         rows,

@@ -62,7 +62,9 @@ class Cutter:
         if self.dataset is None:
             crop = device_dataset.to_millivolt(jnp.asarray(item["crop"]), jnp.asarray(item["millivolt"]))
         else:
-            crop = self.dataset.crop(jnp.asarray(item["record"]), jnp.asarray(item["start"]), self.window)
+            crop = device_dataset.crop(
+                self.dataset, jnp.asarray(item["record"]), jnp.asarray(item["start"]), self.window
+            )
         crop = resample(crop, self.rate_in, self.rate_out, nan="spread" if self.protocol == "paper" else "zero")
         return jnp.where(jnp.isnan(crop), jnp.zeros_like(crop), crop)
 
@@ -89,7 +91,8 @@ def make_cutter(
             see `ecgjax.data.device_dataset.fits`.
         protocol: see `Cutter`.
         device_bytes: device memory they may take under "auto"; None is a share of what the device has.
-        sharding: of the batches over devices, if there are several; every device gets all signals.
+        sharding: of the batches over devices, if there are several; every device gets all signals. A named
+            sharding's mesh must have axes of type Auto.
 
     Raises:
         UserError: an unknown placement or protocol, or rates and seconds that leave no sample.
@@ -124,5 +127,7 @@ class HostCrops:
 
 def _replicated(sharding: jax.sharding.Sharding | None) -> jax.sharding.Sharding | None:
     if isinstance(sharding, jax.sharding.NamedSharding):
+        if any(kind is jax.sharding.AxisType.Explicit for kind in sharding.mesh.axis_types):
+            raise ValueError("a mesh with explicit axes; expected jax.make_mesh(..., axis_types=(AxisType.Auto, ...))")
         return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
     return sharding

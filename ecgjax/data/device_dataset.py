@@ -16,7 +16,7 @@ from ecgjax.data.store import NAN, Store
 from ecgjax.errors import UserError
 
 SHARE = 0.4
-"""Share of a device's memory that a data set may take; the rest is the model's."""
+"""Share of a device's memory that a data set may take (a TPU adds a third: it pads 12 leads to 16)."""
 
 WITHOUT_LIMIT = 2 << 30
 """Bytes a data set may take where the device states no limit (on a CPU it is the host's memory)."""
@@ -40,20 +40,22 @@ class DeviceDataset:
     first: jax.Array
     millivolt: jax.Array
 
-    def crop(self, record: jax.Array, start: jax.Array, window: int) -> jax.Array:
-        """Cuts windows; jit-able with `window` static.
 
-        Args:
-            record: (batch,) int32 row numbers in `store.records`; they must have been loaded.
-            start: (batch,) int32 first samples; the window must lie inside the recording.
-            window: samples.
+def crop(dataset: DeviceDataset, record: jax.Array, start: jax.Array, window: int) -> jax.Array:
+    """Cuts windows; jit-able with `window` static.
 
-        Returns:
-            (batch, window, 12) float32, mV, NaN where missing.
-        """
-        begin = self.first[record] + start
-        raw = jax.vmap(lambda row: jax.lax.dynamic_slice(self.flat, (row, 0), (window, 12)))(begin)
-        return to_millivolt(raw, self.millivolt[record])
+    Args:
+        dataset: the signals.
+        record: (batch,) int32 row numbers in `store.records`; they must have been loaded.
+        start: (batch,) int32 first samples; the window must lie inside the recording.
+        window: samples.
+
+    Returns:
+        (batch, window, 12) float32, mV, NaN where missing.
+    """
+    begin = dataset.first[record] + start
+    raw = jax.vmap(lambda row: jax.lax.dynamic_slice(dataset.flat, (row, 0), (window, 12)))(begin)
+    return to_millivolt(raw, dataset.millivolt[record])
 
 
 def to_millivolt(raw: jax.Array, millivolt: jax.Array) -> jax.Array:
@@ -118,8 +120,9 @@ def load(store: Store, rows: np.ndarray, sharding: Any = None) -> DeviceDataset:
             buffer[filled : filled + len(part)] = part
             filled, raw = filled + len(part), raw[len(part) :]
             if filled == len(buffer) or written + filled == total:
-                # A copy, since the CPU backend would alias the buffer; waiting keeps one piece in flight.
-                flat = jax.block_until_ready(_write(flat, jnp.array(buffer[:filled]), written))
+                # Waited for, since the buffer is used again.
+                piece = jax.device_put(buffer[:filled], sharding)
+                flat = jax.block_until_ready(_write(flat, piece, written))
                 filled, written = 0, written + filled
     return DeviceDataset(flat, jax.device_put(first, sharding), jax.device_put(steps(store), sharding))
 

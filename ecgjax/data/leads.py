@@ -58,8 +58,10 @@ def derivation(present: Sequence[str]) -> dict[str, dict[str, float]]:
     matrix = np.array([_LIMB[lead] for lead in basis]).T
     absent = [lead for lead in _LIMB if lead not in present]
     solved = {lead: np.linalg.solve(matrix, np.array(_LIMB[lead])) for lead in absent}
-    # The coefficients are multiples of 1/2 or 1/3; rounding takes off what the solver added.
-    return {lead: dict(zip(basis, (np.round(values * 6) / 6).tolist(), strict=True)) for lead, values in solved.items()}
+    # The coefficients are multiples of 1/4 or 1/3; rounding takes off what the solver added.
+    return {
+        lead: dict(zip(basis, (np.round(values * 12) / 12).tolist(), strict=True)) for lead, values in solved.items()
+    }
 
 
 def to_canonical(

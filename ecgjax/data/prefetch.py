@@ -11,8 +11,8 @@ def prefetch_to_device(
 ) -> grain.IterDataset:
     """Reads and transfers in a background thread, while the device works on the batch before.
 
-    At most `batches` lie ready, so memory is constant. The iterator's state is that of the batches handed out, not of those
-    read ahead: saved and restored, it loses and repeats none.
+    At most `batches` lie ready, so memory is constant. The iterator's state is that of the batches handed out, not of
+    those read ahead: saved and restored, it loses and repeats none.
 
     Args:
         dataset: yields pytrees of numpy arrays, this process's share of each batch.

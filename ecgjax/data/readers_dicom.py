@@ -57,7 +57,8 @@ def read(path: Path) -> Recording:
     except UserError:
         raise
     except Exception as error:  # pydicom converts values when they are looked at, and raises what it likes.
-        raise UserError(f"{path}: damaged or not a DICOM file ({type(error).__name__}: {error})") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{path}: damaged or not a DICOM file ({reason})") from error
 
 
 def _read(path: Path, dataset: Any) -> Recording:
@@ -108,7 +109,7 @@ def _rhythm(path: Path, sequence: Iterable[Any]) -> list[Any]:
     def worth(item: tuple[tuple[float, int, float], list[Any]]) -> tuple[int, float]:
         (rate, samples, _), groups = item
         names = [_lead_name(path, definition) for group in groups for definition in group.ChannelDefinitionSequence]
-        return len({canonical_name(name) for name in names} - {None}), samples / rate
+        return len({canonical_name(name) for name in names} - {None}), samples / rate if rate else 0.0
 
     return max(sets.items(), key=worth)[1]
 

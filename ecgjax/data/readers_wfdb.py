@@ -48,7 +48,7 @@ def read(path: Path) -> Recording:
     try:
         header = wfdb.rdheader(str(header_path.with_suffix("")))
     except Exception as error:  # The package raises all kinds of errors on malformed text.
-        raise UserError(f"{header_path}: not a WFDB header ({error})") from error
+        raise UserError(f"{header_path}: not a WFDB header ({' '.join(str(error).split())})") from error
     if isinstance(header, wfdb.MultiRecord):
         raise UserError(f"{header_path}: a record of several segments; expected one segment")
     if not header.n_sig or len(lines) - 1 != header.n_sig:
@@ -207,7 +207,7 @@ def _read_samples(path: Path, header: wfdb.Record, wanted: list[int]) -> tuple[l
         with np.errstate(over="ignore"):
             channels = record.dac(expanded=True)
     except Exception as error:  # As above: what the package raises on malformed files is not a set list.
-        raise UserError(f"{path}: cannot be read ({error})") from error
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     flawed = [
         record.sig_name[k]
         for k, samples in enumerate(record.e_d_signal)

@@ -99,10 +99,12 @@ def _common_step(by_lead: Mapping[str, float | None]) -> float | None:
     steps = {lead: step for lead, step in by_lead.items() if step is not None and np.isfinite(step) and step > 0}
     if len(steps) < len(by_lead):
         return None
-    smallest = min(steps.values())
-    weights = [w for terms in derivation(list(steps)).values() for w in terms.values()]
-    if any(w % 1 for w in weights):
-        smallest /= 2
-    multiples = [*(step / smallest for step in steps.values()), *(2 * w for w in weights)]
-    whole = all(abs(m - round(m)) < 1e-6 for m in multiples)
-    return float(smallest) if whole else None
+    parts = list(steps.values())
+    for terms in derivation(list(steps)).values():
+        parts += [weight * steps[lead] for lead, weight in terms.items()]
+    # Goldberger's leads halve or quarter the step of the leads that they are computed from.
+    for divisor in (1, 2, 4):
+        step = min(steps.values()) / divisor
+        if all(abs(part / step - round(part / step)) < 1e-6 for part in parts):
+            return step
+    return None

@@ -1,11 +1,11 @@
 """Change of sampling rate as one linear operator: resampy's "kaiser_best", exactly, as (banded) matrix products.
 
 The benchmark resamples every crop with resampy 0.4.3. That is band-limited interpolation (J. O. Smith, "Digital Audio
-Resampling Home Page") with a tabulated Kaiser-windowed sinc: output sample m is a fixed weighted sum of the input samples
-around time m * rate_in / rate_out, samples outside the input counting as zero. The weights depend on the length and the
-rates only, so they are computed once, on the host, in float64, and the crops are resampled where they are used, on the
-device. A block of 128 output samples needs only the input samples under its kernels: `resample` multiplies block by block,
-which is 3 to 8 times faster on a CPU than the dense matrix and still gives a TPU full tiles.
+Resampling Home Page") with a tabulated Kaiser-windowed sinc: output sample m is a fixed weighted sum of the input
+samples around time m * rate_in / rate_out, samples outside the input counting as zero. The weights depend on the length
+and the rates only, so they are computed once, on the host, in float64, and crops are resampled where they are used, on
+the device. A block of 128 output samples needs only the input samples under its kernels: `resample` multiplies block by
+block, which takes a CPU up to 8 times less time than the dense matrix and still gives a TPU full tiles.
 """
 
 from collections.abc import Iterator
@@ -25,6 +25,9 @@ _ROLLOFF = 0.9173473712608761
 _BETA = 12.984585247040012
 
 _BLOCK = 128  # output samples per product: a TPU's tile, and the fastest or nearly so of 64 ... 512 on a CPU
+_SHORT = 64 * _BLOCK  # output samples up to which a product per block makes a program of a decent size
+
+_EXACT = jax.lax.Precision.HIGHEST  # otherwise TPUs multiply in bfloat16 and GPUs in TF32
 
 NanRule = Literal["zero", "spread"]
 
@@ -80,7 +83,7 @@ def resample(x: jax.Array | np.ndarray, rate_in: float, rate_out: float, *, nan:
     """Resamples signals on the device; jit-able with the rates static, differentiable.
 
     Args:
-        x: (..., n_in, leads), at `rate_in`. For one very long recording use `resample_signal`.
+        x: (..., n_in, leads), at `rate_in`.
         rate_in: Hz.
         rate_out: Hz.
         nan: "zero": a missing sample counts as zero, so that it costs nothing but itself. "spread": it makes every
@@ -102,20 +105,14 @@ def resample(x: jax.Array | np.ndarray, rate_in: float, rate_out: float, *, nan:
         return x if nan == "spread" else jnp.where(jnp.isnan(x), jnp.zeros_like(x), x)
     missing = jnp.isnan(x)
     x_BTL = jnp.where(missing, jnp.zeros_like(x), x).reshape(-1, n_in, leads)
-    y_BTL = jnp.concatenate(
-        [
-            # HIGHEST: otherwise TPUs multiply in bfloat16 and GPUs in TF32.
-            jnp.einsum("oi,bil->bol", w, x_BTL[:, low : low + w.shape[1]], precision=jax.lax.Precision.HIGHEST)
-            for low, w in _bands(n_in, float(rate_in), float(rate_out))
-        ],
-        axis=1,
-    )
+    product = _short_product if n_out <= _SHORT else _long_product
+    y_BTL = product(x_BTL, float(rate_in), float(rate_out))
     y = y_BTL.reshape(*x.shape[:-2], n_out, leads)
     if nan == "spread":
-        low, high = _support(n_in, rate_in, rate_out)
+        begins, ends = _support(n_in, rate_in, rate_out)
         count = jnp.cumsum(missing, axis=-2, dtype=jnp.int32)
         count = jnp.concatenate([jnp.zeros_like(count[..., :1, :]), count], axis=-2)
-        y = jnp.where(count[..., high, :] > count[..., low, :], jnp.nan, y)
+        y = jnp.where(count[..., ends, :] > count[..., begins, :], jnp.nan, y)
     return y
 
 
@@ -149,9 +146,9 @@ def resample_signal(signal: np.ndarray, rate_in: float, rate_out: float, *, nan:
     for begin, end, low, weights in _cached_bands(n_in, n_out, rate_in, rate_out):
         np.matmul(weights, x[low : low + weights.shape[1]], out=y[begin:end])
     if any_missing and nan == "spread":
-        low, high = _support(n_in, rate_in, rate_out)
+        begins, ends = _support(n_in, rate_in, rate_out)
         count = np.concatenate([np.zeros((1, signal.shape[1]), np.int64), np.cumsum(missing, axis=0)])
-        y[count[high] > count[low]] = np.nan
+        y[count[ends] > count[begins]] = np.nan
     return y
 
 
@@ -211,13 +208,40 @@ def _band(begin: int, end: int, n_in: int, rate_in: float, rate_out: float) -> t
 @lru_cache(maxsize=32)
 def _bands(n_in: int, rate_in: float, rate_out: float) -> tuple[tuple[int, np.ndarray], ...]:
     n_out = output_samples(n_in, rate_in, rate_out)
-    # At most 64 products, so that a long signal does not make a long program.
-    block = _BLOCK * -(-n_out // (64 * _BLOCK))
-    return tuple(_band(b, min(b + block, n_out), n_in, rate_in, rate_out) for b in range(0, n_out, block))
+    return tuple(_band(b, min(b + _BLOCK, n_out), n_in, rate_in, rate_out) for b in range(0, n_out, _BLOCK))
+
+
+def _short_product(x_BTL: jax.Array, rate_in: float, rate_out: float) -> jax.Array:
+    """One product per block."""
+    blocks = [
+        jnp.einsum("oi,bil->bol", weights, x_BTL[:, low : low + weights.shape[1]], precision=_EXACT)
+        for low, weights in _bands(x_BTL.shape[1], rate_in, rate_out)
+    ]
+    return jnp.concatenate(blocks, axis=1)
+
+
+def _long_product(x_BTL: jax.Array, rate_in: float, rate_out: float) -> jax.Array:
+    """One product for all blocks that share their weights."""
+    n_in = x_BTL.shape[1]
+    n_out = output_samples(n_in, rate_in, rate_out)
+    groups: dict[int, tuple[np.ndarray, list[int], list[int]]] = {}
+    for number, (_, _, low, weights) in enumerate(_cached_bands(n_in, n_out, rate_in, rate_out)):
+        _, numbers, lows = groups.setdefault(id(weights), (weights, [], []))
+        numbers.append(number)
+        lows.append(low)
+    block = _period(rate_in, rate_out)
+    products, order = [], []
+    for weights, numbers, lows in groups.values():
+        windows = x_BTL[:, np.array(lows)[:, None] + np.arange(weights.shape[1])]
+        full = np.pad(weights, ((0, block - len(weights)), (0, 0)))  # only the last block has fewer rows
+        products.append(jnp.einsum("oi,bnil->bnol", full, windows, precision=_EXACT))
+        order.extend(numbers)
+    y_BTL = jnp.concatenate(products, axis=1)[:, np.argsort(order)]
+    return y_BTL.reshape(y_BTL.shape[0], -1, x_BTL.shape[2])[:, :n_out]
 
 
 def _cached_bands(n_in: int, n_out: int, rate_in: float, rate_out: float) -> Iterator[tuple[int, int, int, np.ndarray]]:
-    """(begin, end, first column, weights) of all blocks; blocks with the same weights, up to 1e-7 samples, share them."""
+    """(begin, end, first column, weights) of all blocks; those with the same weights up to 1e-7 samples share them."""
     block = _period(rate_in, rate_out)
     cache: dict[bytes, tuple[int, np.ndarray]] = {}
     for begin in range(0, n_out, block):

@@ -1,6 +1,6 @@
 """Writes a store: records as they come, labels at the end, and either the whole store or nothing."""
 
-import contextlib
+import errno
 import glob
 import hashlib
 import io
@@ -20,6 +20,7 @@ import ecgjax
 from ecgjax.data.leads import CANONICAL
 from ecgjax.data.recording import Recording
 from ecgjax.data.store import FORMAT, FORMAT_VERSION, NAN, fingerprint
+from ecgjax.data.store_shard import Shard, quantise
 from ecgjax.errors import UserError, disk_errors
 
 LabelSet = tuple[Sequence[str], np.ndarray, Sequence[str]]
@@ -74,12 +75,15 @@ class StoreWriter:
         self._ids: set[str] = set()
         self._files: dict[str, dict[str, Any]] = {}
         self._n_shards = 0
-        self._shard: _Shard | None = None
+        self._shard: Shard | None = None
         self._finished = False
         self._folder = self.path.with_name(f".{self.path.name}.{socket.gethostname()}-{os.getpid()}.partial")
         _remove_leftovers(self.path)
-        with disk_errors(path):
-            self._folder.mkdir(parents=True)
+        try:
+            with disk_errors(path):
+                self._folder.mkdir(parents=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"{path}: cannot be made ({error.strerror}); expected the path of a new store") from error
 
     def __enter__(self) -> "StoreWriter":
         return self
@@ -176,7 +180,12 @@ class StoreWriter:
             self._write("classes.json", json.dumps(vocabulary, indent=2).encode())
             self._write("meta.json", json.dumps(self._meta(), indent=2).encode())
             _fsync(self._folder)
-            os.replace(self._folder, self.path)
+            try:
+                os.replace(self._folder, self.path)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise UserError(f"{self.path}: another process made it meanwhile; expected a new store") from error
+                raise
             _fsync(self.path.parent)
         self._finished = True
         return self.path
@@ -192,7 +201,7 @@ class StoreWriter:
         if self._shard is not None and self._shard.rows + len(rows) > self._rows_per_shard:
             self._close_shard()
         if self._shard is None:
-            self._shard = _Shard(self._folder / f"signals-{self._n_shards:05d}.npy", self.dtype)
+            self._shard = Shard(self._folder / f"signals-{self._n_shards:05d}.npy", self.dtype)
             self._n_shards += 1
         return self._n_shards - 1, self._shard.append(rows)
 
@@ -225,67 +234,6 @@ class StoreWriter:
             "files": dict(sorted(self._files.items())),
         }
         return {**meta, "fingerprint": fingerprint(meta), "ecgjax_version": ecgjax.__version__}
-
-
-def quantise(signal: np.ndarray, microvolt_per_bit: float | None) -> tuple[np.ndarray, float]:
-    """Millivolts as int16 multiples of a step; NaN becomes `NAN`.
-
-    Args:
-        signal: (samples, leads) float32, mV.
-        microvolt_per_bit: the source's step, or None for 1 microvolt. It is doubled until the signal fits.
-
-    Returns:
-        The int16 array and the step used.
-    """
-    step = microvolt_per_bit or 1.0
-    known = np.nan_to_num(signal.astype(np.float64) * 1000, nan=0.0)
-    while np.abs(known).max(initial=0.0) / step > 32767:
-        step *= 2
-    return np.where(np.isnan(signal), NAN, np.rint(known / step)).astype(np.int16), step
-
-
-class _Shard:
-    """A .npy file that grows: rows are appended, the row count in its header is set at the end.
-
-    It is written, not memory-mapped, because a full disk under a memory map kills the process.
-    """
-
-    def __init__(self, path: Path, dtype: np.dtype) -> None:
-        self.path, self.rows, self._dtype = path, 0, dtype
-        self._file = open(path, "wb")  # noqa: SIM115 (closed by `close` or `discard`)
-        self._file.write(self._header())
-
-    def append(self, rows: np.ndarray) -> int:
-        """Writes rows and returns the first one's number."""
-        start, self.rows = self.rows, self.rows + len(rows)
-        self._file.write(np.ascontiguousarray(rows, self._dtype.newbyteorder("<")).tobytes())
-        return start
-
-    def close(self) -> dict[str, Any]:
-        """Finishes the file and returns its size and checksum."""
-        self._file.seek(0)
-        self._file.write(self._header())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        with open(self.path, "rb") as file:
-            checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"bytes": self.path.stat().st_size, "sha256": checksum, "rows": self.rows}
-
-    def discard(self) -> None:
-        """Closes the file without finishing it."""
-        # Closing flushes, which fails again on a full disk; the file is about to be removed.
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-    def _header(self) -> bytes:
-        buffer = io.BytesIO()
-        description = np.lib.format.dtype_to_descr(self._dtype.newbyteorder("<"))
-        # numpy pads the header so that the first axis may grow without moving the data.
-        np.lib.format.write_array_header_1_0(
-            buffer, {"descr": description, "fortran_order": False, "shape": (self.rows, 12)}
-        )
-        return buffer.getvalue()
 
 
 def _parquet(records: list[dict[str, Any]], metadata: list[dict[str, Any]]) -> bytes:

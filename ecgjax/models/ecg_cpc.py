@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ecgjax.models import arguments as check
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import BatchNorm, Conv
 from ecgjax.models.s4 import S4Stack, check_arguments
 
 Array = jax.Array
 
+RATE = 240.0
 KERNEL_WIDTHS = (3, 1, 1, 1)
 STRIDES = (2, 1, 1, 1)
 
@@ -78,12 +80,13 @@ def create(
         l_max: tokens the trained output vectors belong to; 1200 is the 10 s of pretraining. Any window may be fed.
         dropout: rate.
     """
+    check.window("ecg_cpc", seconds, RATE)
     arguments = check_arguments(
         "ecg_cpc", width=width, layers=layers, state_size=state_size, seconds=seconds, l_max=l_max, dropout=dropout
     )
     spec = ModelSpec(
         name="ecg_cpc",
-        sampling_rate=240.0,
+        sampling_rate=RATE,
         seconds=seconds,
         channels=width,
         family="state-space",

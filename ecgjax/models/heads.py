@@ -40,8 +40,10 @@ def create(kind: str, channels: int, outputs: int) -> Head:
         outputs: logits.
 
     Raises:
-        UserError: unknown kind, or channels that the attention heads do not divide.
+        UserError: unknown kind, no output, or channels that the attention heads do not divide.
     """
+    if outputs < 1:
+        raise UserError(f"{kind} head: outputs is {outputs}; expected at least one")
     if kind == "linear":
         return _linear(channels, outputs)
     if kind == "attention":

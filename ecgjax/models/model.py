@@ -111,7 +111,7 @@ class Embedding(NamedTuple):
 
 
 def embed(
-    signal: Any, sampling_rate: float, lead_names: Sequence[str], *, model: Model, batch_size: int = 32
+    signal: Any, sampling_rate: float, lead_names: Sequence[str], model: Model, batch_size: int = 32
 ) -> Embedding:
     """Embeds one recording of any rate, lead order and length.
 
@@ -154,6 +154,6 @@ def embed(
         batch = cut[first : first + size]
         # The last batch is filled up, so that there is one compiled shape.
         full = np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), np.float32)])
-        pooled.append(np.asarray(model.features(resample(np.nan_to_num(full))).pooled)[: len(batch)])
+        pooled.append(np.asarray(model.features(resample(full)).pooled)[: len(batch)])
     features = np.concatenate(pooled)
     return Embedding(features.mean(0), features, np.asarray(starts))

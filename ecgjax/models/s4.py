@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ecgjax.errors import UserError
+from ecgjax.models import arguments as check
 from ecgjax.models import s4_kernel
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import Conv, Dense, LayerNorm, TiedDropout, gelu
@@ -23,6 +24,7 @@ from ecgjax.models.long_convolution import long_convolution
 Array = jax.Array
 
 DT_RANGE = (1e-3, 1e-1)
+RATE = 100.0
 
 
 class S4Layer(nn.Module):
@@ -139,13 +141,14 @@ def create(
         l_max: length the trained output vectors belong to; None: the window's samples.
         dropout: rate.
     """
-    l_max = int(seconds * 100) if l_max is None else l_max
+    check.window("s4", seconds, RATE)
+    l_max = int(seconds * RATE) if l_max is None else l_max
     arguments = check_arguments(
         "s4", width=width, layers=layers, state_size=state_size, seconds=seconds, l_max=l_max, dropout=dropout
     )
     spec = ModelSpec(
         name="s4",
-        sampling_rate=100.0,
+        sampling_rate=RATE,
         seconds=seconds,
         channels=width,
         family="state-space",
@@ -169,8 +172,7 @@ def check_arguments(model: str, **arguments: Any) -> dict[str, Any]:
             raise UserError(f"model {model}: {name} is {value!r}; expected a positive integer")
     if arguments["state_size"] % 2:
         raise UserError(f"model {model}: state_size is {arguments['state_size']}; expected an even number")
-    if not arguments["seconds"] > 0:
-        raise UserError(f"model {model}: seconds is {arguments['seconds']!r}; expected a positive number")
-    if not 0 <= arguments["dropout"] < 1:
-        raise UserError(f"model {model}: dropout is {arguments['dropout']!r}; expected a number from 0 up to below 1")
+    dropout = arguments["dropout"]
+    if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1):
+        raise UserError(f"model {model}: dropout is {dropout!r}; expected a number from 0 up to below 1")
     return arguments

@@ -1,9 +1,6 @@
 """A 12-lead ECG on ECG paper: 25 mm/s, 10 mm/mV, drawn to scale (a print at 100 % can be measured with a ruler)."""
 
-import os
 from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +8,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from ecgjax.atomic import replacing
 from ecgjax.errors import UserError
 from ecgjax.models.encoder import CANONICAL_LEADS
 
@@ -54,7 +50,7 @@ def plot_ecg(
         missing: names of leads that were not recorded; nothing is drawn for them.
 
     Returns:
-        A figure in true size; see `save_ecg`.
+        A figure in true size, for `ecgjax.reporting.figures.save_figure`.
 
     Raises:
         UserError: another shape, an unknown layout, or nothing to draw at `start`.
@@ -87,27 +83,6 @@ def plot_ecg(
         f"25 mm/s    10 mm/mV    {sampling_rate:g} Hz    {start:g}-{start + len(signal) / sampling_rate:g} s",
     )
     return figure
-
-
-def save_ecg(figure: Figure, path: str | os.PathLike[str], dpi: float = 150.0) -> tuple[Path, Path]:
-    """Writes `path` with the suffixes .png and .svg, each whole or not at all.
-
-    Args:
-        figure: from `plot_ecg`.
-        path: where to; its own suffix is replaced.
-        dpi: resolution of the PNG.
-
-    Returns:
-        The two paths.
-    """
-    stem = Path(path)
-    targets = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    options: dict[str, dict[str, Any]] = {"png": {"dpi": dpi}, "svg": {"metadata": {"Date": None}}}
-    for target in targets:
-        kind = target.suffix[1:]
-        with replacing(target) as temporary:
-            figure.savefig(temporary, format=kind, **options[kind])
-    return targets
 
 
 def _sheet(paper: tuple[float, float]) -> tuple[Figure, Axes]:

@@ -1,7 +1,8 @@
 """Learning-rate schedules: the factor on every group's base rate that is in force for update number `step` + 1.
 
 The options of the benchmark's reference code (protocol 3.3), as plain functions of the number of updates already made.
-They evaluate in float64 on numpy or Python numbers and trace in float32 under `jax.jit`, where optax calls them.
+They evaluate in float64 on numpy or Python numbers and trace in float32 under `jax.jit`, where optax calls them. All
+take the steps of the warm-up and of the whole run, whether they need them or not.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ Schedule = Callable[[Any], Any]
 """Updates made so far -> factor on the base rate."""
 
 
-def constant(step: Any, *, warmup: int = 0) -> Any:
+def constant(step: Any, *, warmup: int = 0, total: int = 0) -> Any:
     """1 after a linear warm-up whose first update already has a non-zero rate."""
     return _warmed_up(step, warmup, _float(step) * 0 + 1)
 
@@ -28,7 +29,7 @@ def cosine(step: Any, *, warmup: int, total: int) -> Any:
     return _warmed_up(step, warmup, 0.5 * (1 + _numpy(step).cos(np.pi * _progress(step, warmup, total))))
 
 
-def cosine_restarts(step: Any, *, warmup: int, total: int, restarts: int) -> Any:
+def cosine_restarts(step: Any, *, warmup: int, total: int, restarts: int = 4) -> Any:
     """`restarts` half cosines from 1 to 0, then 0; the warm-up starts at zero, unlike the other schedules'."""
     numpy, progress = _numpy(step), _progress(step, warmup, total)
     falling = 0.5 * (1 + numpy.cos(np.pi * ((restarts * progress) % 1.0)))
@@ -45,7 +46,7 @@ def polynomial(step: Any, *, warmup: int, total: int, power: float = 1.0, end: f
     return _warmed_up(step, warmup, (1 - end) * remaining**power + end)
 
 
-def inverse_square_root(step: Any, *, warmup: int) -> Any:
+def inverse_square_root(step: Any, *, warmup: int, total: int = 0) -> Any:
     """sqrt(warmup / step) after the warm-up."""
     numpy = _numpy(step)
     return _warmed_up(step, warmup, numpy.sqrt(max(warmup, 1) / numpy.maximum(_float(step), 1.0)))

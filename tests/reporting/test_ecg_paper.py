@@ -9,7 +9,8 @@ from matplotlib.image import imread
 
 from ecgjax.errors import UserError
 from ecgjax.models.encoder import CANONICAL_LEADS
-from ecgjax.reporting.ecg_paper import plot_ecg, save_ecg
+from ecgjax.reporting.ecg_paper import plot_ecg
+from ecgjax.reporting.figures import save_figure
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_title_statements_and_scale_are_printed(signal):
 
 
 def test_png_and_svg_are_written_and_nothing_else(signal, tmp_path):
-    png, svg = save_ecg(plot_ecg(signal, 500), tmp_path / "ecg", dpi=50)
+    png, svg = save_figure(plot_ecg(signal, 500), tmp_path / "ecg", dpi=50)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ecg.png", "ecg.svg"]
     assert imread(png).shape[1] == pytest.approx(278 / 25.4 * 50, abs=2)
     width = ElementTree.parse(svg).getroot().get("width")

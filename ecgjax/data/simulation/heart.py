@@ -73,6 +73,8 @@ class Heart:
         t_vector: (3,) mV.
         early_repolarisation: ST elevation (mV, dipole) that is not a sign of disease.
         delay: extra terminal right-ventricular activation (0-1), the rsr' of many healthy people.
+        incomplete: "left", "right" or "": a block's pattern with QRS below 120 ms, which is not a complete block.
+        incomplete_qrs: QRS duration then (s).
         ectopic: (3,) mV, main direction of ectopic beats; ectopic_qrs: their duration (s); coupling: fraction of RR.
         fibrillation: (3,) mV direction and size of f waves; fibrillation_rate: Hz.
     """
@@ -92,6 +94,8 @@ class Heart:
     t_vector: np.ndarray
     early_repolarisation: float
     delay: float
+    incomplete: str
+    incomplete_qrs: float
     ectopic: np.ndarray
     ectopic_qrs: float
     coupling: float
@@ -111,16 +115,18 @@ def draw_heart(rng: np.random.Generator) -> Heart:
         blocked_qrs=float(0.122 + min(rng.gamma(1.8, 0.010), 0.048)),
         pr=float(np.clip(rng.normal(0.160, 0.019), 0.118, 0.196)),
         long_pr=float(0.206 + min(rng.gamma(1.5, 0.025), 0.110)),
-        p_gain=float(np.exp(rng.normal(-0.15, 0.35))),
+        p_gain=float(np.exp(rng.normal(-0.20, 0.42))),
         p_duration=float(np.clip(rng.normal(0.102, 0.009), 0.080, 0.120)),
         qtc=float(np.clip(rng.normal(0.408, 0.018), 0.365, 0.450)),
         t_vector=_rotation(rng.normal(0.0, 0.22, 3)) @ _T_DIRECTION * float(np.exp(rng.normal(0.05, 0.38))),
-        early_repolarisation=float(max(rng.normal(0.008, 0.022), -0.02)),
-        delay=float(rng.choice([0.0, 1.0], p=[0.85, 0.15]) * rng.uniform(0.3, 1.0)),
-        ectopic=_rotation(rng.normal(0.0, 0.3, 3)) @ _ECTOPIC[rng.integers(3)] * float(np.exp(rng.normal(0.0, 0.2))),
-        ectopic_qrs=float(rng.uniform(0.134, 0.176)),
-        coupling=float(rng.uniform(0.52, 0.74)),
-        fibrillation=np.array([-0.25, 0.35, -0.80]) * float(np.exp(rng.normal(-2.9, 0.45))),
+        early_repolarisation=float(np.clip(rng.normal(0.012, 0.032), -0.03, 0.085)),
+        delay=float(rng.choice([0.0, 1.0], p=[0.82, 0.18]) * rng.uniform(0.3, 1.0)),
+        incomplete=str(rng.choice(["", "left", "right"], p=[0.86, 0.06, 0.08])),
+        incomplete_qrs=float(rng.uniform(0.104, 0.117)),
+        ectopic=_rotation(rng.normal(0.0, 0.3, 3)) @ _ECTOPIC[rng.integers(3)] * float(np.exp(rng.normal(-0.25, 0.30))),
+        ectopic_qrs=float(rng.uniform(0.126, 0.172)),
+        coupling=float(rng.uniform(0.52, 0.82)),
+        fibrillation=np.array([-0.25, 0.35, -0.80]) * float(np.exp(rng.normal(-3.1, 0.50))),
         fibrillation_rate=float(rng.uniform(4.5, 8.5)),
     )
 
@@ -141,6 +147,8 @@ def ventricular_lobes(
         Lobes (n, 6), QRS duration (s), QT interval (s).
     """
     duration = heart.qrs if block is None else heart.blocked_qrs
+    if block is None and heart.incomplete:
+        block, duration = heart.incomplete, heart.incomplete_qrs
     if block == "left":
         qrs = _in_seconds(_varied(_LEFT_BLOCK, heart), duration)
         repolarisation = np.array([-0.32, -0.12, -0.34])
@@ -222,7 +230,7 @@ def _right_block(ventricles: np.ndarray, duration: float) -> np.ndarray:
     qrs = _in_seconds(ventricles, 0.085)
     qrs[3:, 3:] *= 0.55
     centre = 0.085 + 0.36 * (duration - 0.085)
-    return np.concatenate([qrs, [[centre, 0.015, (duration - centre) / 2.4, *_RIGHT_WALL]]])
+    return np.concatenate([qrs, [[centre, 0.015, (duration - centre) / 2.8, *_RIGHT_WALL]]])
 
 
 def _varied(lobes: np.ndarray, heart: Heart) -> np.ndarray:

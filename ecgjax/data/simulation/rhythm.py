@@ -29,18 +29,18 @@ def sinus(rng: np.random.Generator, rate: float, seconds: float, breathing: floa
     mean = 60.0 / rate
     count = int((seconds + 5.0) / mean * 1.1) + 3
     at = np.arange(count) * mean
-    # Variability falls with rate; healthy respiratory arrhythmia reaches 10 %, enough to be taken for something else.
-    depth = min(rng.gamma(2.0, 0.016), 0.10) * min(mean / 0.8, 1.2) ** 1.5
+    # Variability falls with rate; healthy respiratory arrhythmia reaches 14 %, enough to be taken for something else.
+    depth = min(rng.gamma(1.6, 0.024), 0.14) * min(mean / 0.8, 1.2) ** 1.5
     change = depth * np.sin(2 * np.pi * breathing * at + rng.uniform(0, 2 * np.pi))
     change += 0.6 * depth * np.sin(2 * np.pi * 0.1 * at + rng.uniform(0, 2 * np.pi)) + rng.normal(0.0, 0.006, count)
     return _place(rng, mean * (1.0 + change), mean, seconds)
 
 
 def fibrillation(rng: np.random.Generator, rate: float, seconds: float) -> np.ndarray:
-    """Beat times of conducted atrial fibrillation: independent intervals, spread by 14-28 %."""
+    """Beat times of conducted atrial fibrillation: independent intervals, spread by 10-26 %."""
     mean = 60.0 / rate
     count = int((seconds + 5.0) / mean * 1.4) + 8
-    spread = rng.uniform(0.14, 0.28)
+    spread = rng.uniform(0.10, 0.26)
     rr = np.maximum(mean * np.exp(rng.normal(0.0, spread, count) - 0.5 * spread**2), REFRACTORY)
     return _place(rng, rr, mean, seconds)
 
@@ -53,7 +53,7 @@ def with_premature_beats(
     The sinus node is not reset: the two intervals round an ectopic beat add up to two normal ones (compensatory pause).
     """
     times, ectopic = beats.copy(), np.zeros(len(beats), bool)
-    early = beats[:-1] + np.clip(coupling * np.diff(beats), REFRACTORY, 0.85 * np.diff(beats))
+    early = beats[:-1] + np.clip(coupling * np.diff(beats), REFRACTORY, 0.88 * np.diff(beats))
     for k in rng.permutation(np.flatnonzero((early > 0.3) & (early < seconds - 0.6)) + 1):
         if ectopic.sum() < count and not ectopic[max(k - 1, 0) : k + 2].any():
             times[k], ectopic[k] = early[k - 1], True

@@ -96,7 +96,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         # Without a header, because pandas would rename repeated columns instead of refusing them.
         cells = pd.read_csv(path, dtype=str, keep_default_na=False, header=None, encoding="utf-8-sig")
     except (ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+        raise UserError(f"{path}: not a CSV file in UTF-8 ({' '.join(str(error).split())})") from error
     cells = cells.fillna("").apply(lambda column: column.str.strip())
     header, table = cells.iloc[0].tolist(), cells.iloc[1:]
     table.columns = header

@@ -5,7 +5,8 @@ hand. Scores on it compare code paths and settings; they say nothing about patie
 
 Conditions combine as they do in people (atrial fibrillation with right bundle branch block, bradycardia with
 first-degree block), and exclude each other where they must (two rhythms, two blocks). Normal and abnormal ranges touch,
-healthy variants imitate disease (rsr', early repolarisation, sinus arrhythmia), every recording has some noise.
+healthy variants imitate disease (incomplete blocks, early repolarisation, sinus arrhythmia), and every recording has
+some noise.
 """
 
 from collections.abc import Collection, Iterable
@@ -167,9 +168,9 @@ def synthesize(
         rng,
         samples,
         sampling_rate,
-        muscle=rng.uniform(0.022, 0.065) if "MUSCLE" in labels else rng.uniform(0.003, 0.013),
-        mains=rng.uniform(0.022, 0.090) if "MAINS" in labels else rng.uniform(0.0, 0.007),
-        wander=rng.uniform(0.14, 0.45) if "WANDER" in labels else rng.uniform(0.01, 0.06),
+        muscle=rng.uniform(0.016, 0.060) if "MUSCLE" in labels else rng.uniform(0.004, 0.018),
+        mains=rng.uniform(0.014, 0.080) if "MAINS" in labels else rng.uniform(0.0, 0.010),
+        wander=rng.uniform(0.11, 0.42) if "WANDER" in labels else rng.uniform(0.01, 0.09),
         breathing=breathing,
     )
     inside = (rhythm.times >= 0) & (rhythm.times < seconds)
@@ -219,7 +220,7 @@ def _lobes(
     block = "left" if "CLBBB" in labels else "right" if "CRBBB" in labels else None
     st = "anterior" if "STE_ANT" in labels else "inferior" if "STE_INF" in labels else None
     # 1 mm and more in at least two neighbouring leads; the territory's lead field is about 1 mV per mV.
-    level = (0.10 + min(rng.gamma(1.5, 0.05), 0.25)) * (1.25 if st == "inferior" else 1.0)
+    level = (0.09 + min(rng.gamma(1.5, 0.045), 0.25)) * (1.25 if st == "inferior" else 1.0)
     before = np.diff(rhythm.times, prepend=rhythm.times[0] - rhythm.mean_rr)
     # QT follows the rate with a delay: mostly the mean, a little the last interval.
     roots = np.sqrt(0.75 * rhythm.mean_rr + 0.25 * np.clip(before, 0.4 * rhythm.mean_rr, 1.6 * rhythm.mean_rr))

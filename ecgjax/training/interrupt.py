@@ -1,0 +1,38 @@
+"""SIGTERM and Ctrl-C as a request: the loop finishes its step, saves, and leaves."""
+
+import signal
+import threading
+from types import FrameType
+
+
+class Interrupt:
+    """Catches the first SIGTERM or SIGINT while in use as a context manager; a second one ends the process at once.
+
+    Attributes:
+        signal: the signal's number once it came, else None.
+    """
+
+    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __enter__(self) -> "Interrupt":
+        # Python lets only the main thread set handlers; elsewhere signals keep their meaning.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._catch) for number in self._SIGNALS}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in getattr(self, "_before", {}).items():
+            signal.signal(number, handler)
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells and schedulers expect: 143 after SIGTERM, 130 after Ctrl-C."""
+        return 128 + (self.signal or 0)
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        for caught in self._SIGNALS:
+            signal.signal(caught, signal.SIG_DFL)

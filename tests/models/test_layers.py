@@ -1,0 +1,64 @@
+"""Shared layers against their definitions."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ecgjax.models.layers import BatchNorm, Conv, LayerNorm, TiedDropout, gelu
+
+RNG = np.random.default_rng(0)
+
+
+def test_batch_norm_normalises_biased_and_tracks_unbiased() -> None:
+    x = RNG.normal(3.0, 2.0, (4, 5, 3)).astype(np.float32)
+    layer = BatchNorm()
+    variables = layer.init(jax.random.key(0), x, True)
+    np.testing.assert_array_equal(variables["batch_stats"]["mean"], 0)  # initialising is not training
+    y, updated = layer.apply(variables, x, True, mutable=["batch_stats"])
+    flat = x.reshape(-1, 3).astype(np.float64)
+    np.testing.assert_allclose(y, (x - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5), atol=2e-6)
+    np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.1 * flat.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(updated["batch_stats"]["var"], 0.9 + 0.1 * flat.var(0, ddof=1), rtol=1e-6)
+    z = layer.apply({**variables, **updated}, x, False)
+    stats = {key: np.asarray(value, np.float64) for key, value in updated["batch_stats"].items()}
+    np.testing.assert_allclose(z, (x - stats["mean"]) / np.sqrt(stats["var"] + 1e-5), rtol=1e-5)
+
+
+def test_layer_norm() -> None:
+    x = RNG.normal(100.0, 0.1, (2, 3, 16)).astype(np.float32)
+    exact = x.astype(np.float64)
+    expected = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + 1e-5)
+    y, _ = LayerNorm().init_with_output(jax.random.key(0), x)
+    np.testing.assert_allclose(y, expected, atol=1e-3)
+
+
+def test_gelu_is_exact() -> None:
+    x = np.linspace(-6, 6, 101)
+    expected = [0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x]
+    np.testing.assert_allclose(gelu(jnp.asarray(x, jnp.float32)), expected, atol=5e-7)
+
+
+@pytest.mark.parametrize(
+    ("width", "stride", "padding"), [(1, 1, (0, 0)), (3, 2, (1, 1)), (4, 1, (1, 2)), (1, 2, (0, 0))]
+)
+def test_conv_is_a_cross_correlation(width: int, stride: int, padding: tuple[int, int]) -> None:
+    x = RNG.standard_normal((2, 9, 3)).astype(np.float32)
+    y, variables = Conv(5, width, stride, padding).init_with_output(jax.random.key(0), x)
+    kernel, bias = (np.asarray(variables["params"][key]) for key in ("kernel", "bias"))
+    assert np.abs(kernel).max() <= (3 * width) ** -0.5
+    padded = np.pad(x, ((0, 0), padding, (0, 0)))
+    steps = range(0, padded.shape[1] - width + 1, stride)
+    expected = np.stack([np.einsum("bwi,wio->bo", padded[:, s : s + width], kernel) + bias for s in steps], 1)
+    np.testing.assert_allclose(y, expected, atol=2e-6)
+
+
+def test_tied_dropout_keeps_the_mean() -> None:
+    x = jnp.ones((200, 7, 50))
+    y = TiedDropout(0.2).apply({}, x, True, rngs={"dropout": jax.random.key(0)})
+    np.testing.assert_array_equal(y, np.broadcast_to(y[:, :1], y.shape))
+    assert set(np.unique(y)) == {0.0, np.float32(1.25)}
+    assert abs(float(y.mean()) - 1) < 0.02
+    np.testing.assert_array_equal(TiedDropout(0.2).apply({}, x, False), x)
