@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ecgjax.data.leads import CANONICAL as CANONICAL_LEADS
+from ecgjax.models import contracts
+from ecgjax.models.contracts import CANONICAL_LEADS
 
 Array = jax.Array
 Variables = dict[str, Any]
@@ -38,7 +39,9 @@ class ModelSpec:
         name: registry name.
         sampling_rate: Hz at the model's input.
         seconds: window of the benchmark (protocol 2.3).
-        leads: leads the model takes, by name, out of the canonical twelve.
+        leads: leads the model takes, by name, out of the canonical twelve, in its own order.
+        contract: name of the input contract, "benchmark" or "authors".
+        steps: filters and scalings of the contract, names out of `ecgjax.models.contracts.STEPS`.
         channels: width of `pooled` and of each token of `sequence`.
         family: "state-space", "convolutional" or "transformer".
         reference: paper.
@@ -57,6 +60,8 @@ class ModelSpec:
     licence: str
     lr_groups: tuple[tuple[str, tuple[str, ...]], ...]
     leads: tuple[str, ...] = CANONICAL_LEADS
+    contract: str = "benchmark"
+    steps: tuple[str, ...] = ()
     supervised: bool = False
 
 
@@ -79,18 +84,23 @@ class Encoder:
         """Samples of one window at the model's rate."""
         return int(self.spec.seconds * self.spec.sampling_rate)
 
+    @property
+    def dtype(self) -> str:
+        """Type of the activations. Parameters, statistics, norms and the returned features are float32 in any case."""
+        return self.arguments.get("dtype", "float32")
+
     def init(self, key: Array) -> Variables:
         """Fresh variables from a PRNG key (the paper's initialisation)."""
-        return _init(self.module, self.samples, key)
+        return _init(self.module, self.samples, len(self.spec.leads), key)
 
     def shapes(self) -> Variables:
         """`jax.ShapeDtypeStruct` of every variable; nothing is computed."""
-        return jax.eval_shape(partial(_init, self.module, self.samples), jax.random.key(0))
+        return jax.eval_shape(partial(_init, self.module, self.samples, len(self.spec.leads)), jax.random.key(0))
 
     def apply(
         self, variables: Variables, x: Array, train: bool = False, key: Array | None = None
     ) -> tuple[Features, Variables]:
-        """Runs the encoder.
+        """Prepares the signals as the contract says, and runs the encoder.
 
         Args:
             variables: as from `init`.
@@ -101,18 +111,24 @@ class Encoder:
         Returns:
             The features, and the variables beside `params` as they are afterwards (running statistics).
         """
-        x = jnp.where(jnp.isnan(x), jnp.zeros_like(x), x)
+        spec = self.spec
+        x = contracts.prepare(x, spec.leads, spec.steps, spec.sampling_rate)
+        x = x.astype(jnp.bfloat16) if self.dtype == "bfloat16" else x
         rest = {name: value for name, value in variables.items() if name != "params"}
         if not train:
             out: Features = self.module.apply(variables, x, False)  # type: ignore[assignment]
-            return out, rest
+            return _float32(out), rest
         rngs = {} if key is None else {"dropout": key}
         features, updated = self.module.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])
-        return features, {**rest, **updated}
+        return _float32(features), {**rest, **updated}
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _init(module: nn.Module, samples: int, key: Array) -> Variables:
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _init(module: nn.Module, samples: int, leads: int, key: Array) -> Variables:
     # Under jit the forward pass that Linen's init runs is dead code, and only the initialisers are compiled.
-    x = jnp.zeros((1, samples, len(CANONICAL_LEADS)), jnp.float32)
+    x = jnp.zeros((1, samples, leads), jnp.float32)
     return dict(module.init({"params": key}, x, False))
+
+
+def _float32(features: Features) -> Features:
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x, features)

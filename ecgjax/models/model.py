@@ -16,7 +16,7 @@ from ecgjax.models import weights as weights_io
 from ecgjax.models.encoder import CANONICAL_LEADS, Encoder, Features, ModelSpec, Variables
 
 # Arguments that say how a model is used, not what its weights mean.
-RUN_ARGUMENTS = ("dropout", "seconds")
+RUN_ARGUMENTS = ("contract", "dropout", "dtype", "seconds")
 
 
 class Model:

@@ -15,6 +15,10 @@ from ecgjax.models.encoder import Encoder
 # group "ecgjax.models" (name = "module").
 _MODELS = {
     "ecg_cpc": "ecgjax.models.ecg_cpc",
+    "ecg_founder": "ecgjax.models.ecg_founder",
+    "ecgfm_ked": "ecgjax.models.ecgfm_ked",
+    "merl_resnet": "ecgjax.models.merl_resnet",
+    "net1d": "ecgjax.models.net1d",
     "s4": "ecgjax.models.s4",
 }
 

@@ -1,0 +1,117 @@
+"""Convolutions and pooling over time of (batch, time, channels).
+
+Grouped convolutions have one meaning and three forms. What is fastest differs: TPU and GPU want the plain operation,
+while on a CPU XLA's weight gradient of it takes up to ten times as long as the rest, and a dense convolution per group,
+or a dense matrix per group where the signal is about as short as the kernel, take its place.
+"""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Array = jax.Array
+Padding = tuple[int, int] | Literal["same"]
+
+
+def same_padding(length: int, width: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after that make ceil(length / stride) outputs; of an odd number one more goes after."""
+    outputs = -(-length // stride)
+    total = max(0, (outputs - 1) * stride + width - length)
+    return total // 2, total - total // 2
+
+
+def convolution(
+    x: Array, kernel: Array, stride: int = 1, padding: Padding = (0, 0), groups: int = 1, form: str = "auto"
+) -> Array:
+    """Cross-correlation over time.
+
+    Args:
+        x: (batch, time, channels).
+        kernel: (width, channels / groups, features).
+        stride: step.
+        padding: zeros before and after, or "same" (see `same_padding`).
+        groups: independent parts of the channels.
+        form: of a grouped convolution: "plain", "split", "toeplitz", or "auto", what suits the platform the program is
+            compiled for and the shape.
+
+    Returns:
+        (batch, outputs, features).
+    """
+    width = kernel.shape[0]
+    pads = same_padding(x.shape[1], width, stride) if padding == "same" else padding
+    if width == groups == 1 and pads == (0, 0):
+        return x[:, ::stride] @ kernel[0]
+    if groups == 1:
+        return _plain(x, kernel, stride, pads, 1)
+    forms = {"plain": _plain, "split": _split, "toeplitz": _toeplitz}
+    if form != "auto":
+        return forms[form](x, kernel, stride, pads, groups)
+    on_cpu = forms[cpu_form(x.shape[1], stride)]
+    # The arguments that are not arrays go in by partial: platform_dependent takes arrays only.
+    fixed = {"stride": stride, "padding": pads, "groups": groups}
+    return lax.platform_dependent(x, kernel, cpu=partial(on_cpu, **fixed), default=partial(_plain, **fixed))
+
+
+def cpu_form(length: int, stride: int) -> str:
+    """The fastest form of a grouped convolution with 16 taps and 16 channels per group on a CPU, by measurement."""
+    return "toeplitz" if length <= 20 else "split"
+
+
+def _plain(x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int) -> Array:
+    return lax.conv_general_dilated(
+        x, kernel, (stride,), (padding,), dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=groups
+    )
+
+
+def _split(x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int) -> Array:
+    parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+    return jnp.concatenate([_plain(a, b, stride, padding, 1) for a, b in parts], -1)
+
+
+def _toeplitz(x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int) -> Array:
+    """One matrix product per group with the matrix of the whole convolution."""
+    batch, length = x.shape[:2]
+    width, inside, features = kernel.shape
+    outputs = (length + sum(padding) - width) // stride + 1
+    tap = np.arange(length)[:, None] + padding[0] - np.arange(outputs)[None] * stride
+    matrix = jnp.where(
+        ((tap >= 0) & (tap < width))[..., None, None], kernel[np.clip(tap, 0, width - 1)], jnp.zeros((), kernel.dtype)
+    )
+    matrix = matrix.reshape(length, outputs, inside, groups, features // groups).transpose(3, 0, 2, 1, 4)
+    matrix = matrix.reshape(groups, length * inside, outputs * (features // groups))
+    x_GBI = x.reshape(batch, length, groups, inside).transpose(2, 0, 1, 3).reshape(groups, batch, length * inside)
+    y_GBO = jnp.einsum("gbi,gio->gbo", x_GBI, matrix)
+    return y_GBO.reshape(groups, batch, outputs, features // groups).transpose(1, 2, 0, 3).reshape(batch, outputs, -1)
+
+
+def max_pool(x: Array, width: int, stride: int, padding: tuple[int, int] = (0, 0), fill: float = -np.inf) -> Array:
+    """Maximum over windows of `width` samples; `fill` stands beyond the ends.
+
+    Of equal samples the first gets the gradient, as in torch. Written as comparisons of strided slices, whose gradient
+    is cheap everywhere; that of `lax.reduce_window` is a scatter.
+    """
+    x = jnp.pad(x, ((0, 0), padding, (0, 0)), constant_values=fill)
+    first, *others = _windows(x, width, stride)
+    for other in others:
+        first = jnp.where(first >= other, first, other)
+    return first
+
+
+def average_pool(x: Array, width: int, stride: int) -> Array:
+    """Mean over windows, a last incomplete one too: over the samples it has (torch's `ceil_mode`)."""
+    length = x.shape[1]
+    outputs = -(-(length - width) // stride) + 1
+    missing = max(0, (outputs - 1) * stride + width - length)
+    x = jnp.pad(x, ((0, 0), (0, missing), (0, 0)))
+    count = np.minimum(width, length - stride * np.arange(outputs))
+    return sum(_windows(x, width, stride)) / jnp.asarray(count, x.dtype)[None, :, None]
+
+
+def _windows(x: Array, width: int, stride: int) -> list[Array]:
+    """The k-th sample of every window, for each k."""
+    outputs = (x.shape[1] - width) // stride + 1
+    return [x[:, k : k + (outputs - 1) * stride + 1 : stride] for k in range(width)]
