@@ -6,7 +6,7 @@ from typing import cast
 from convert_weights.mapping import Names
 from ecgjax.errors import UserError
 
-MODELS = ("ecg_cpc", "ecg_founder", "ecgfm_ked", "merl_resnet", "net1d", "s4")
+MODELS = ("ecg_cpc", "ecg_founder", "ecgfm_ked", "merl_resnet", "merl_vit", "net1d", "s4")
 
 
 def get(model: str) -> Names:

@@ -26,3 +26,26 @@ def positive(model: str, name: str, value: Any) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise UserError(f"model {model}: {name} is {value!r}; expected a positive number")
+
+
+def rate(model: str, name: str, value: Any) -> None:
+    """Refuses anything but a probability to drop.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise UserError(f"model {model}: {name} is {value!r}; expected a number from 0 up to below 1")
+
+
+def patches(model: str, seconds: Any, sampling_rate: float, patch: int, most: int) -> None:
+    """Refuses a window that is not a whole number of patches, or of more than `most`.
+
+    Raises:
+        UserError: it is not.
+    """
+    positive(model, "seconds", seconds)
+    count = seconds * sampling_rate / patch
+    if abs(count - round(count)) > 1e-6 or not 1 <= round(count) <= most:
+        one = patch / sampling_rate
+        raise UserError(f"model {model}: seconds is {seconds!r}; expected a multiple of {one:g} up to {most * one:g}")

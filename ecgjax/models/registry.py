@@ -18,6 +18,7 @@ _MODELS = {
     "ecg_founder": "ecgjax.models.ecg_founder",
     "ecgfm_ked": "ecgjax.models.ecgfm_ked",
     "merl_resnet": "ecgjax.models.merl_resnet",
+    "merl_vit": "ecgjax.models.merl_vit",
     "net1d": "ecgjax.models.net1d",
     "s4": "ecgjax.models.s4",
 }
