@@ -49,3 +49,15 @@ def patches(model: str, seconds: Any, sampling_rate: float, patch: int, most: in
     if abs(count - round(count)) > 1e-6 or not 1 <= round(count) <= most:
         one = patch / sampling_rate
         raise UserError(f"model {model}: seconds is {seconds!r}; expected a multiple of {one:g} up to {most * one:g}")
+
+
+def some_leads(model: str, leads: Any, known: Sequence[str]) -> tuple[int, ...]:
+    """The places of the leads among those that the model knows.
+
+    Raises:
+        UserError: none, or one that it does not know, twice or out of order.
+    """
+    rows = [known.index(lead) for lead in leads if lead in known] if isinstance(leads, (list, tuple)) else []
+    if not rows or len(rows) != len(leads) or rows != sorted(set(rows)):
+        raise UserError(f"model {model}: leads is {leads!r}; expected some of {', '.join(known)}, in this order")
+    return tuple(rows)

@@ -93,7 +93,7 @@ class Encoder:
     @property
     def samples(self) -> int:
         """Samples of one window at the model's rate."""
-        return int(self.spec.seconds * self.spec.sampling_rate)
+        return int(self.spec.seconds * self.spec.sampling_rate + 1e-6)
 
     @property
     def dtype(self) -> str:
