@@ -29,3 +29,15 @@ def vit_block_rules(torch: str, path: str) -> tuple[Rule, ...]:
         *dense_rules(torch + "ff.fn.net.0.", f"{path}/mlp_hidden"),
         *dense_rules(torch + "ff.fn.net.3.", f"{path}/mlp_output"),
     )
+
+
+def positional_conv_rules(torch: str, path: str) -> tuple[Rule, ...]:
+    """A weight-normalised positional convolution, in torch's present spelling and in that of before version 2.0."""
+    gain, direction = f"params/{path}/gain", f"params/{path}/direction"
+    return (
+        Rule(torch + "bias", f"params/{path}/bias"),
+        Rule(torch + "parametrizations.weight.original0", gain, "query"),
+        Rule(torch + "parametrizations.weight.original1", direction, "conv"),
+        Rule(torch + "weight_g", gain, "query"),
+        Rule(torch + "weight_v", direction, "conv"),
+    )
