@@ -53,9 +53,8 @@ def test_mimic_columns_are_split_by_name_and_kind():
     assert chosen["mimic_cardiac"] == ["I10", "I4891", "I50"]
     assert chosen["mimic_noncardiac"] == ["E785", "Z79", "V173", "N17"]
     assert chosen["mimic_labs"] == ["rdw", "rdw_sd"]
-    assert sorted(name for found in chosen.values() for name in found) == sorted(
-        classes
-    )  # every column in exactly one row
+    # Every column is in exactly one row.
+    assert sorted(name for found in chosen.values() for name in found) == sorted(classes)
 
 
 def test_a_row_comes_first_among_the_rows_of_its_head_run():

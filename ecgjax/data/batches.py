@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from ecgjax.data.crops import draw_starts, evaluation_windows, split_short
+from ecgjax.data.crops import draw_starts, evaluation_windows, split_short, window_samples
 from ecgjax.data.cutter import Cutter, HostCrops, Item, Placement, Protocol, make_cutter
 from ecgjax.data.prefetch import prefetch_to_device
 from ecgjax.data.store import Store
@@ -213,6 +213,10 @@ def training_iterator(
             placement=placement,
             protocol=protocol,
             sharding=sharding,
+        )
+    elif cutter.window != window_samples(seconds, store.sampling_rate):
+        raise ValueError(
+            f"a cutter of {cutter.window} samples; expected one of {seconds} s at {store.sampling_rate} Hz"
         )
     plan = BatchPlan(
         rows,

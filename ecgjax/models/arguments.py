@@ -1,5 +1,6 @@
 """Checks of the arguments that models are created with; each names the model and the argument."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,14 +19,14 @@ def one_of(model: str, name: str, value: Any, choices: Sequence[Any]) -> None:
         raise UserError(f"model {model}: {name} is {value!r}; expected {' or '.join(repr(c) for c in choices)}")
 
 
-def positive(model: str, name: str, value: Any) -> None:
-    """Refuses anything but a positive number.
+def window(model: str, seconds: Any, rate: float) -> None:
+    """Refuses a window without a sample.
 
     Raises:
-        UserError: it is something else.
+        UserError: names the model, the value and what is expected.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise UserError(f"model {model}: {name} is {value!r}; expected a positive number")
+    if isinstance(seconds, bool) or not (isinstance(seconds, (int, float)) and 1 <= seconds * rate < math.inf):
+        raise UserError(f"model {model}: seconds is {seconds!r}; expected a number, at least one sample at {rate:g} Hz")
 
 
 def rate(model: str, name: str, value: Any) -> None:
@@ -44,7 +45,7 @@ def patches(model: str, seconds: Any, sampling_rate: float, patch: int, most: in
     Raises:
         UserError: it is not.
     """
-    positive(model, "seconds", seconds)
+    window(model, seconds, sampling_rate)
     count = seconds * sampling_rate / patch
     if abs(count - round(count)) > 1e-6 or not 1 <= round(count) <= most:
         one = patch / sampling_rate

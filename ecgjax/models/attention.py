@@ -21,9 +21,7 @@ MAPPED_FROM = 128
 """Tokens from which on a CPU is faster with one head after the other, by measurement."""
 
 
-def attend(
-    q: Array, k: Array, v: Array, dropout: float = 0.0, key: Array | None = None, form: str = "auto"
-) -> Array:
+def attend(q: Array, k: Array, v: Array, dropout: float = 0.0, key: Array | None = None, form: str = "auto") -> Array:
     """Softmax attention, softmax(q k / sqrt(width)) v.
 
     Args:

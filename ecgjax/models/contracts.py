@@ -8,7 +8,7 @@ convolutions with the filter's impulse response, which is computed on the host i
 filters with poles this near to 1 would be noise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import signal
 
-from ecgjax.data.leads import CANONICAL as CANONICAL_LEADS
+from ecgjax.data.leads import CANONICAL
 from ecgjax.errors import UserError
+from ecgjax.models import arguments as check
 from ecgjax.models.long_convolution import long_convolution
 from ecgjax.models.median_filter import median_filter
 
@@ -41,8 +42,28 @@ class Contract(NamedTuple):
 
     sampling_rate: float
     seconds: float
-    leads: tuple[str, ...] = CANONICAL_LEADS
+    leads: tuple[str, ...] = CANONICAL
     steps: tuple[str, ...] = ()
+
+
+def choose(model: str, contracts: Mapping[str, Contract], name: str, seconds: float | None = None) -> Contract:
+    """A model's contract by name.
+
+    Args:
+        model: registry name, for messages.
+        contracts: the model's.
+        name: of the contract wanted.
+        seconds: window; None: the contract's own.
+
+    Raises:
+        UserError: there is no such contract, or the window has no sample.
+    """
+    check.one_of(model, "contract", name, tuple(contracts))
+    contract = contracts[name]
+    if seconds is not None:
+        contract = contract._replace(seconds=seconds)
+    check.window(model, contract.seconds, contract.sampling_rate)
+    return contract
 
 
 def prepare(x: Array, leads: Sequence[str], steps: Sequence[str], sampling_rate: float) -> Array:
@@ -58,8 +79,8 @@ def prepare(x: Array, leads: Sequence[str], steps: Sequence[str], sampling_rate:
         (batch, samples, leads).
     """
     x = jnp.where(jnp.isnan(x), jnp.zeros_like(x), x)
-    if tuple(leads) != CANONICAL_LEADS:
-        x = jnp.stack([x[..., CANONICAL_LEADS.index(lead)] for lead in leads], -1)
+    if tuple(leads) != CANONICAL:
+        x = jnp.stack([x[..., CANONICAL.index(lead)] for lead in leads], -1)
     for step in steps:
         x = STEPS[step](x, sampling_rate)
     return x

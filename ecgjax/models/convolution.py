@@ -1,12 +1,12 @@
 """Convolutions and pooling over time of (batch, time, channels).
 
 Grouped convolutions have one meaning and four forms. What is fastest differs: TPU and GPU want the plain operation,
-while on a CPU XLA's weight gradient of it takes up to ten times as long as the rest, and a dense convolution per group,
-a dense matrix per group where the signal is about as short as the kernel, or Fourier transforms where both are long,
-take its place.
+while on a CPU XLA's weight gradient of it takes up to ten times as long as the rest. There a dense convolution per group
+takes its place, or one matrix product per group, whose matrix holds the kernel once for every output of a block, or,
+for long kernels, one matrix product per group and frequency.
 """
 
-from functools import partial
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -36,7 +36,7 @@ def convolution(
         stride: step.
         padding: zeros before and after, or "same" (see `same_padding`).
         groups: independent parts of the channels.
-        form: of a grouped convolution: "plain", "split", "toeplitz", "fft" (stride 1), or "auto", what suits the
+        form: of a grouped convolution: "plain", "split", "blocks of N", "fft" (stride 1), or "auto", what suits the
             platform the program is compiled for and the shape.
 
     Returns:
@@ -48,23 +48,34 @@ def convolution(
         return x[:, ::stride] @ kernel[0]
     if groups == 1:
         return _plain(x, kernel, stride, pads, 1)
-    forms = {"plain": _plain, "split": _split, "toeplitz": _toeplitz, "fft": _fft}
-    if form != "auto":
-        return forms[form](x, kernel, stride, pads, groups)
-    on_cpu = forms[cpu_form(x.shape[1], stride, width)]
-    # The arguments that are not arrays go in by partial: platform_dependent takes arrays only.
-    fixed = {"stride": stride, "padding": pads, "groups": groups}
-    return lax.platform_dependent(x, kernel, cpu=partial(on_cpu, **fixed), default=partial(_plain, **fixed))
+    if form == "auto":
+        outputs = (x.shape[1] + sum(pads) - width) // stride + 1
+        on_cpu = _bind(cpu_form(groups, outputs, width, stride), stride, pads, groups)
+        return lax.platform_dependent(x, kernel, cpu=on_cpu, default=_bind("plain", stride, pads, groups))
+    return _bind(form, stride, pads, groups)(x, kernel)
 
 
-def cpu_form(length: int, stride: int, width: int = 16) -> str:
-    """The fastest form of a grouped convolution on a CPU, by measurement.
+def cpu_form(groups: int, outputs: int, width: int = 16, stride: int = 1) -> str:
+    """The form for a CPU, by measurement (`benchmarks/convolutions.py`).
 
-    Measured with 16 taps and 16 channels per group, and with 128 taps and 48 channels per group.
+    Measured with 16 taps and 16 channels per group, and with 128 taps and 48 channels per group: there "fft" is nine
+    times as fast as "plain" with gradients. "split" is a fifth faster than "blocks of 4" for 25 groups too, but each of its parts takes a tenth of a second to
+    compile.
     """
     if width >= 64 and stride == 1:
         return "fft"
-    return "toeplitz" if length <= 20 else "split"
+    if groups <= 10:
+        return "split"
+    return "blocks of 10" if outputs <= 10 else "blocks of 4"
+
+
+def _bind(form: str, stride: int, padding: tuple[int, int], groups: int) -> Callable[[Array, Array], Array]:
+    """The form as a function of arrays alone, which is what `lax.platform_dependent` chooses between."""
+    name, _, size = form.partition(" of ")
+    if name == "blocks":
+        return lambda x, kernel: _blocks(x, kernel, stride, padding, groups, int(size))
+    function = {"plain": _plain, "split": _split, "fft": _fft}[name]
+    return lambda x, kernel: function(x, kernel, stride, padding, groups)
 
 
 def _plain(x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int) -> Array:
@@ -78,20 +89,35 @@ def _split(x: Array, kernel: Array, stride: int, padding: tuple[int, int], group
     return jnp.concatenate([_plain(a, b, stride, padding, 1) for a, b in parts], -1)
 
 
-def _toeplitz(x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int) -> Array:
-    """One matrix product per group with the matrix of the whole convolution."""
+def _blocks(
+    x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int, outputs_per_block: int
+) -> Array:
+    """One matrix product per group: windows that make a block of outputs, times the matrix of that convolution."""
     batch, length = x.shape[:2]
     width, inside, features = kernel.shape
     outputs = (length + sum(padding) - width) // stride + 1
-    tap = np.arange(length)[:, None] + padding[0] - np.arange(outputs)[None] * stride
-    matrix = jnp.where(
-        ((tap >= 0) & (tap < width))[..., None, None], kernel[np.clip(tap, 0, width - 1)], jnp.zeros((), kernel.dtype)
-    )
-    matrix = matrix.reshape(length, outputs, inside, groups, features // groups).transpose(3, 0, 2, 1, 4)
-    matrix = matrix.reshape(groups, length * inside, outputs * (features // groups))
-    x_GBI = x.reshape(batch, length, groups, inside).transpose(2, 0, 1, 3).reshape(groups, batch, length * inside)
-    y_GBO = jnp.einsum("gbi,gio->gbo", x_GBI, matrix)
-    return y_GBO.reshape(groups, batch, outputs, features // groups).transpose(1, 2, 0, 3).reshape(batch, outputs, -1)
+    block = min(outputs_per_block, outputs)
+    blocks = -(-outputs // block)
+    if blocks == 1:
+        # The matrix has no rows for the zeros around the signal.
+        first, window = -padding[0], length
+        x = x[:, None]
+    else:
+        first, window, step = 0, (block - 1) * stride + width, block * stride
+        reach = -(-window // step)
+        after = (blocks + reach - 1) * step - padding[0] - length
+        x = jnp.pad(x[:, : length + min(after, 0)], ((0, 0), (padding[0], max(after, 0)), (0, 0)))
+        steps = x.reshape(batch, blocks + reach - 1, step, -1)
+        x = jnp.concatenate([steps[:, k : k + blocks] for k in range(reach)], 2)[:, :, :window]
+    tap = np.arange(window)[:, None] - first - np.arange(block)[None] * stride
+    here = ((tap >= 0) & (tap < width))[..., None, None]
+    matrix = jnp.where(here, kernel[np.clip(tap, 0, width - 1)], jnp.zeros((), kernel.dtype))
+    matrix = matrix.reshape(window, block, inside, groups, -1).transpose(3, 0, 2, 1, 4)
+    x_GBI = x.reshape(batch, blocks, window, groups, inside).transpose(3, 0, 1, 2, 4)
+    x_GBI = x_GBI.reshape(groups, batch * blocks, window * inside)
+    y_GBO = jnp.einsum("gbi,gio->gbo", x_GBI, matrix.reshape(groups, window * inside, -1))
+    y = y_GBO.reshape(groups, batch, blocks * block, -1).transpose(1, 2, 0, 3)
+    return y.reshape(batch, blocks * block, features)[:, :outputs]
 
 
 def _fft(x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int) -> Array:

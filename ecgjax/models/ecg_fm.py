@@ -29,6 +29,7 @@ from ecgjax.models.wav2vec import ContextNetwork, check_rates, rate_groups
 
 Array = jax.Array
 
+RATE = 500.0
 EXTRACTOR = ((2, 2), (2, 2), (2, 2), (2, 2))
 EXTRACTOR_WIDTH = 256
 WIDTH = 768
@@ -99,7 +100,7 @@ def create(
     check.one_of("ecg_fm", "contract", contract, tuple(CONTRACTS))
     check.one_of("ecg_fm", "train_extractor", train_extractor, (True, False))
     check.one_of("ecg_fm", "dtype", dtype, check.DTYPES)
-    check.positive("ecg_fm", "seconds", seconds)
+    check.window("ecg_fm", seconds, RATE)
     rates = check_rates(
         "ecg_fm",
         dropout=dropout,
@@ -115,7 +116,7 @@ def create(
         groups = (*groups, ("frozen", ("encoder/extractor/",)))
     spec = ModelSpec(
         name="ecg_fm",
-        sampling_rate=500.0,
+        sampling_rate=RATE,
         seconds=seconds,
         channels=WIDTH,
         family="transformer",

@@ -16,17 +16,17 @@ as the 12-lead one does its leads, and so do we.
 """
 
 from ecgjax.models import arguments as check
-from ecgjax.models.contracts import CANONICAL_LEADS
-from ecgjax.models.encoder import Encoder, ModelSpec
+from ecgjax.models.contracts import Contract, choose
+from ecgjax.models.encoder import CANONICAL_LEADS, Encoder, ModelSpec
 from ecgjax.models.net1d import WIDTHS, Net1D
 
 LEADS = {"12": CANONICAL_LEADS, "1": ("I",)}
-# Contract -> seconds, steps.
-CONTRACTS: dict[str, tuple[float, tuple[str, ...]]] = {
-    "benchmark": (2.5, ()),
-    "authors": (
+CONTRACTS = {
+    "benchmark": Contract(500.0, 2.5),
+    "authors": Contract(
+        500.0,
         10.0,
-        (
+        steps=(
             "notch 50 Hz, Q 30",
             "band-pass 0.67-40 Hz, order 4",
             "less running median of 0.4 s",
@@ -51,15 +51,12 @@ def create(
         UserError: an argument has a value it cannot have.
     """
     check.one_of("ecg_founder", "leads", leads, tuple(LEADS))
-    check.one_of("ecg_founder", "contract", contract, tuple(CONTRACTS))
     check.one_of("ecg_founder", "dtype", dtype, check.DTYPES)
-    window, steps = CONTRACTS[contract]
-    if seconds is not None:
-        check.positive("ecg_founder", "seconds", seconds)
+    chosen = choose("ecg_founder", CONTRACTS, contract, seconds)
     spec = ModelSpec(
         name="ecg_founder",
-        sampling_rate=500.0,
-        seconds=window if seconds is None else seconds,
+        sampling_rate=chosen.sampling_rate,
+        seconds=chosen.seconds,
         channels=WIDTHS[-1],
         family="convolutional",
         reference="Li et al. 2025, NEJM AI 2(7), arXiv:2410.04133",
@@ -71,6 +68,6 @@ def create(
         ),
         leads=LEADS[leads],
         contract=contract,
-        steps=steps,
+        steps=chosen.steps,
     )
     return Encoder(spec, Net1D(), {"leads": leads, "contract": contract, "seconds": seconds, "dtype": dtype})

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ecgjax.models import arguments as check
-from ecgjax.models.contracts import CANONICAL_LEADS, MIMIC_LEADS
+from ecgjax.models.contracts import MIMIC_LEADS, Contract, choose
 from ecgjax.models.convolution import average_pool, max_pool
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import BatchNorm, Conv, Initialiser
@@ -33,10 +33,9 @@ STEM = (32, 32, 64)
 WIDTHS = (64, 128, 128, 192)
 BLOCKS = (3, 4, 23, 3)
 EXPANSION = 4
-# Contract -> sampling rate, leads.
-CONTRACTS: dict[str, tuple[float, tuple[str, ...]]] = {
-    "benchmark": (500.0, CANONICAL_LEADS),
-    "authors": (100.0, MIMIC_LEADS),
+CONTRACTS = {
+    "benchmark": Contract(500.0, 10.0),
+    "authors": Contract(100.0, 10.0, MIMIC_LEADS),
 }
 
 
@@ -108,25 +107,23 @@ class XResNet101(nn.Module):
         return Features(x, jnp.mean(x, 1), taps)
 
 
-def create(contract: str = "benchmark", seconds: float = 10.0, dtype: str = "float32") -> Encoder:
+def create(contract: str = "benchmark", seconds: float | None = None, dtype: str = "float32") -> Encoder:
     """ECGFM-KED's xresnet1d101.
 
     Args:
         contract: "benchmark" or "authors".
-        seconds: window.
+        seconds: window; None: the contract's.
         dtype: of the computation, "float32" or "bfloat16".
 
     Raises:
         UserError: an argument has a value it cannot have.
     """
-    check.one_of("ecgfm_ked", "contract", contract, tuple(CONTRACTS))
     check.one_of("ecgfm_ked", "dtype", dtype, check.DTYPES)
-    check.positive("ecgfm_ked", "seconds", seconds)
-    sampling_rate, leads = CONTRACTS[contract]
+    chosen = choose("ecgfm_ked", CONTRACTS, contract, seconds)
     spec = ModelSpec(
         name="ecgfm_ked",
-        sampling_rate=sampling_rate,
-        seconds=seconds,
+        sampling_rate=chosen.sampling_rate,
+        seconds=chosen.seconds,
         channels=EXPANSION * WIDTHS[-1],
         family="convolutional",
         reference="Tian et al. 2024, Cell Reports Medicine 5(12)",
@@ -136,7 +133,7 @@ def create(contract: str = "benchmark", seconds: float = 10.0, dtype: str = "flo
             ("late", ("encoder/stage_",)),
             ("early", ("encoder/stem_",)),
         ),
-        leads=leads,
+        leads=chosen.leads,
         contract=contract,
     )
     return Encoder(spec, XResNet101(), {"contract": contract, "seconds": seconds, "dtype": dtype})

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ecgjax.data.leads import CANONICAL as CANONICAL_LEADS
 from ecgjax.models import contracts
-from ecgjax.models.contracts import CANONICAL_LEADS
 
 Array = jax.Array
 Variables = dict[str, Any]

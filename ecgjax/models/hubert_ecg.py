@@ -106,7 +106,7 @@ def create(
     check.one_of("hubert_ecg", "size", size, tuple(SIZES))
     check.one_of("hubert_ecg", "contract", contract, tuple(CONTRACTS))
     check.one_of("hubert_ecg", "dtype", dtype, check.DTYPES)
-    check.positive("hubert_ecg", "seconds", seconds)
+    check.window("hubert_ecg", seconds, CONTRACTS[contract][0])
     width, layers, heads, usual_layerdrop = SIZES[size]
     rates = check_rates(
         "hubert_ecg",

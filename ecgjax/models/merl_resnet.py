@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ecgjax.models import arguments as check
-from ecgjax.models.contracts import CANONICAL_LEADS, MIMIC_LEADS
+from ecgjax.models.contracts import MIMIC_LEADS, Contract, choose
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import BatchNorm, Conv
 
@@ -26,10 +26,9 @@ Array = jax.Array
 
 WIDTHS = (64, 128, 256, 512)
 BLOCKS = 2
-# Contract -> seconds, leads, steps.
-CONTRACTS: dict[str, tuple[float, tuple[str, ...], tuple[str, ...]]] = {
-    "benchmark": (2.5, CANONICAL_LEADS, ()),
-    "authors": (10.0, MIMIC_LEADS, ("scale to [0, 1] over the record",)),
+CONTRACTS = {
+    "benchmark": Contract(500.0, 2.5),
+    "authors": Contract(500.0, 10.0, MIMIC_LEADS, ("scale to [0, 1] over the record",)),
 }
 
 
@@ -83,15 +82,12 @@ def create(contract: str = "benchmark", seconds: float | None = None, dtype: str
     Raises:
         UserError: an argument has a value it cannot have.
     """
-    check.one_of("merl_resnet", "contract", contract, tuple(CONTRACTS))
     check.one_of("merl_resnet", "dtype", dtype, check.DTYPES)
-    window, leads, steps = CONTRACTS[contract]
-    if seconds is not None:
-        check.positive("merl_resnet", "seconds", seconds)
+    chosen = choose("merl_resnet", CONTRACTS, contract, seconds)
     spec = ModelSpec(
         name="merl_resnet",
-        sampling_rate=500.0,
-        seconds=window if seconds is None else seconds,
+        sampling_rate=chosen.sampling_rate,
+        seconds=chosen.seconds,
         channels=WIDTHS[-1],
         family="convolutional",
         reference="Liu et al. 2024, ICML, arXiv:2403.06659",
@@ -101,8 +97,8 @@ def create(contract: str = "benchmark", seconds: float | None = None, dtype: str
             ("late", ("encoder/layer_[34]_",)),
             ("early", ("encoder/stem_", "encoder/layer_[12]_")),
         ),
-        leads=leads,
+        leads=chosen.leads,
         contract=contract,
-        steps=steps,
+        steps=chosen.steps,
     )
     return Encoder(spec, ResNet18(), {"contract": contract, "seconds": seconds, "dtype": dtype})

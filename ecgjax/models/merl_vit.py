@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ecgjax.data.leads import CANONICAL as CANONICAL_LEADS
 from ecgjax.errors import UserError
 from ecgjax.models import arguments as check
 from ecgjax.models.attention import Block
-from ecgjax.models.contracts import CANONICAL_LEADS, MIMIC_LEADS
+from ecgjax.models.contracts import MIMIC_LEADS
 from ecgjax.models.encoder import HEAD_ONLY, Encoder, Features, ModelSpec
 from ecgjax.models.layers import Conv, LayerNorm
 

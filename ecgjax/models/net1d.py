@@ -24,6 +24,7 @@ from ecgjax.models.layers import Conv, Dense
 
 Array = jax.Array
 
+RATE = 500.0
 STEM_WIDTH = 64
 WIDTHS = (64, 160, 160, 400, 400, 1024, 1024)
 BLOCKS = (2, 2, 2, 3, 3, 4, 4)
@@ -93,18 +94,18 @@ def create(
     Args:
         widths: channels of each stage, multiples of 16 that do not fall.
         blocks: blocks of each stage.
-        seconds: window at 500 Hz.
+        seconds: window.
         dtype: of the computation, "float32" or "bfloat16".
 
     Raises:
         UserError: an argument has a value it cannot have.
     """
-    check.positive("net1d", "seconds", seconds)
+    check.window("net1d", seconds, RATE)
     check.one_of("net1d", "dtype", dtype, check.DTYPES)
     widths, blocks = _stages(widths, blocks)
     spec = ModelSpec(
         name="net1d",
-        sampling_rate=500.0,
+        sampling_rate=RATE,
         seconds=seconds,
         channels=widths[-1],
         family="convolutional",

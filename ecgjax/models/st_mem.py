@@ -25,10 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from ecgjax.data.leads import CANONICAL as CANONICAL_LEADS
 from ecgjax.errors import UserError
 from ecgjax.models import arguments as check
 from ecgjax.models.attention import Block
-from ecgjax.models.contracts import CANONICAL_LEADS
 from ecgjax.models.encoder import HEAD_ONLY, Encoder, Features, ModelSpec
 from ecgjax.models.layers import Dense, LayerNorm
 from ecgjax.models.positional import sine_cosine

@@ -241,6 +241,8 @@ def test_bad_evaluation(store: Store) -> None:
         evaluation_iterator(store, np.array([3, 6]), cutter, batch_size=2)
     with pytest.raises(UserError, match="batch_size=0"):
         evaluation_iterator(store, ROWS[:3], cutter, batch_size=0)
+    with pytest.raises(ValueError, match="1000 samples; expected one of 5 s"):
+        training_iterator(store, ROWS[:3], seconds=5, batch_size=2, seed=0, epochs=1, cutter=cutter)
     with pytest.raises(ValueError, match="other rows"):
         evaluation_iterator(store, ROWS, cutter, batch_size=2)
     with pytest.raises(UserError, match="multiple of the 3 processes"):

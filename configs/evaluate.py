@@ -1,0 +1,59 @@
+"""One model on one task: fine-tuned, frozen or linear; tested with 95 % intervals.
+
+    python -m ecgjax.main --config=configs/evaluate.py:model=ecg_cpc,task=synthetic,mode=frozen --workdir=runs/frozen
+
+as it stands needs nothing: random initialisation, embedded synthetic ECGs. Name weights with --config.weights=DIR (a
+folder of ecgjax weights, or the workdir of a pretraining run), your own data with task=folder and
+--config.data.store=STORE.
+Modes: finetune (linear head, layer-wise rates), finetune_attention, frozen (attention head), linear, scratch.
+Kill it and start the same command again: it continues where it was.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+from ecgjax import models, tasks
+from ecgjax.errors import UserError
+from ecgjax.training.supervised import get_mode
+
+
+def get_config(choice: str = "") -> ConfigDict:
+    """The config of "model=...,task=...,mode=..."; what is left out is ecg_cpc, synthetic, frozen."""
+    chosen = {"model": "ecg_cpc", "task": "synthetic", "mode": "frozen"}
+    for part in filter(None, choice.split(",")):
+        key, equals, value = part.partition("=")
+        if key not in chosen or not equals:
+            raise UserError(f"configs/evaluate.py:{choice}: {part!r} is unknown; expected model=,task=,mode=")
+        chosen[key] = value
+    get_mode(chosen["mode"])
+    head_run, _ = tasks.get(chosen["task"])
+    arguments = models.create(chosen["model"]).arguments
+
+    config = ConfigDict({"job": "evaluate", **chosen})
+    config.weights = config_dict.placeholder(str)  # folder of ecgjax weights; none: random initialisation
+    # Of the model, e.g. --config.model_arguments.width=64; none: those of the weights, else the published ones.
+    config.model_arguments = ConfigDict({key: config_dict.placeholder(type(value)) for key, value in arguments.items()})
+    # "fixed": undefined classes are left out of macro averages, crops start anywhere, a missing sample counts as 0.
+    # "paper", as the authors' code: they count 0.5, the last start is never drawn, resampling spreads missing samples.
+    config.protocol = "fixed"
+    config.seed = 0
+
+    config.data = ConfigDict()
+    config.data.store = config_dict.placeholder(str)  # from ecgjax.prepare; none: the task's embedded data
+    config.data.labels = config_dict.placeholder(str)  # label set of the store; none: the task's
+    config.data.placement = "auto"  # where signals lie: "device", "host", or the device if they fit
+
+    config.epochs = head_run.epochs
+    config.batch_size = 64
+    config.learning_rate = 1e-3  # constant; of the head
+    config.rate_factor = 0.1  # from one of the model's groups to the next, head to first layers
+    config.weight_decay = 1e-3  # on every parameter
+
+    config.interval = ConfigDict()
+    config.interval.kind = "percentile"  # or basic, bca
+    config.interval.level = 0.95
+    config.interval.replicates = 1000
+    config.interval.unit = "record"  # what is resampled: record (the paper) or patient
+
+    config.save_crops = False  # also the windows' predictions in predictions.npz
+    config.log_every = 10  # steps
+    return config

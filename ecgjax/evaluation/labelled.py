@@ -1,0 +1,135 @@
+"""What an evaluation trains and tests on: a store, a label set, and its three splits, checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+from numpy.typing import NDArray
+
+from ecgjax.data import embedded, sources
+from ecgjax.data.crops import split_short, window_samples
+from ecgjax.data.store import SPLITS, Store, open_store
+from ecgjax.errors import UserError
+from ecgjax.tasks import HeadRun
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled splits of a store.
+
+    Attributes:
+        store: the signals.
+        label_set: its label set.
+        classes: names of the outputs, classification first.
+        kinds: "classification" or "regression" of each.
+        targets: (records of the store, outputs) float32, NaN where unknown.
+        rows: row numbers of each split, by its name.
+        left_out: number of records of each split that are shorter than the window or the task's minimum.
+    """
+
+    store: Store
+    label_set: str
+    classes: tuple[str, ...]
+    kinds: tuple[str, ...]
+    targets: NDArray[np.float32]
+    rows: dict[str, NDArray[np.int64]]
+    left_out: dict[str, int]
+
+    @property
+    def n_classification(self) -> int:
+        return self.kinds.count("classification")
+
+    @property
+    def n_regression(self) -> int:
+        return self.kinds.count("regression")
+
+
+def load(run: HeadRun, seconds: float, store_path: str | None = None, label_set: str | None = None) -> Labelled:
+    """Opens the data of a head run and checks that every split can be used.
+
+    Args:
+        run: from the task table.
+        seconds: window of the model; shorter records are left out.
+        store_path: the store; None is the embedded one, where the run has one.
+        label_set: None is the run's.
+
+    Raises:
+        UserError: no store, a damaged one, no such label set, or a split in which nothing can be measured.
+    """
+    store = _open(run, store_path)
+    label_set = _label_set(run, store, label_set)
+    kinds = np.array(store.kinds(label_set))
+    order = np.argsort(kinds == "regression", kind="stable")
+    classes = np.array(store.classes(label_set), dtype=object)[order]
+    rows, left_out = {}, {}
+    samples, folds = store.records["samples"].to_numpy(), store.records["fold"].to_numpy()
+    shortest = max(window_samples(seconds, store.sampling_rate), int(run.min_seconds * store.sampling_rate))
+    for split in SPLITS:
+        selected = store.rows(split)
+        if run.min_fold is not None:
+            selected = selected[folds[selected] >= run.min_fold]
+        rows[split], short = split_short(selected, samples, shortest)
+        left_out[split] = len(short)
+        if not len(rows[split]):
+            raise UserError(
+                f"{store.path}: no record of at least {shortest / store.sampling_rate:g} s for {split}; expected three "
+                "folds or more: the highest tests, the one below it validates, all others train"
+            )
+    data = Labelled(
+        store, label_set, tuple(classes), tuple(kinds[order]), store.targets(label_set)[:, order], rows, left_out
+    )
+    for split in SPLITS:
+        _check_split(data, split)
+    store.verify()
+    return data
+
+
+def _open(run: HeadRun, path: str | None) -> Store:
+    if path:
+        return open_store(path)
+    if run.source == "synthetic":
+        return open_store(embedded.synthetic_store())
+    prepare = run.source if run.source in sources.names() else "folder"
+    raise UserError(
+        f"task {run.name} needs a store; expected --config.data.store=STORE, as made by "
+        f"python -m ecgjax.prepare {prepare} --raw=DIR --out=STORE"
+    )
+
+
+def _label_set(run: HeadRun, store: Store, name: str | None) -> str:
+    name = name or run.label_set
+    choices = store.label_sets()
+    if name is None and len(choices) == 1:
+        return choices[0]
+    if name not in choices:
+        found = "no label set is named" if name is None else f"the store has no label set {name!r}"
+        raise UserError(
+            f"{store.path}: {found}; expected --config.data.labels=NAME, one of {', '.join(choices) or '(none)'}"
+        )
+    return name
+
+
+def _check_split(data: Labelled, split: str) -> None:
+    """Refuses a split in which no class (or no regression target) is defined; names the classes that are not."""
+    rows = data.rows[split]
+    fold = sorted(set(data.store.records["fold"].to_numpy()[rows].tolist()))
+    where = f"{split} (fold {fold[0]})" if len(fold) == 1 else f"{split} (folds {fold[0]} to {fold[-1]})"
+    targets = data.targets[rows]
+    positive = (targets == 1).any(axis=0)
+    defined = np.where(
+        np.array(data.kinds) == "regression", ~np.isnan(targets).all(axis=0), positive & (targets == 0).any(axis=0)
+    )
+    for kind in ("classification", "regression"):
+        columns = np.flatnonzero(np.array(data.kinds) == kind)
+        missing = columns[~defined[columns]]
+        if not len(missing):
+            continue
+        names = ", ".join(data.classes[i] for i in missing[:8]) + (", ..." if len(missing) > 8 else "")
+        expected = "a positive and a negative record" if kind == "classification" else "a known value"
+        what = f"{Path(data.store.path).name}, label set {data.label_set!r}: {where}"
+        if len(missing) == len(columns) and split != "train":
+            raise UserError(f"{what} has no {kind} target with {expected} ({names}); expected at least one")
+        logging.warning(
+            "%s has %d of %d %s targets without %s: %s", what, len(missing), len(columns), kind, expected, names
+        )

@@ -1,0 +1,203 @@
+"""Supervised training of an encoder with a head: the modes as data, and the two jitted programs of a run.
+
+Training trees are {"encoder": ..., "head": ...}, or {"head": ...} where the encoder is frozen: it then runs in
+evaluation mode, outside of what is differentiated, and never reaches the optimiser.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from ecgjax.data.cutter import Cutter, Item
+from ecgjax.errors import UserError
+from ecgjax.models import heads
+from ecgjax.models.encoder import Encoder, Features, ModelSpec, Variables
+from ecgjax.models.model import Model
+from ecgjax.training import losses, optimiser
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a pretrained model is used.
+
+    Attributes:
+        head: kind of head, see `ecgjax.models.heads`.
+        trains_encoder: whether the encoder is trained; a frozen one stays in evaluation mode.
+        one_rate: one learning rate for everything instead of the model's groups.
+        pretrained: whether weights may be given.
+    """
+
+    head: str
+    trains_encoder: bool
+    one_rate: bool = False
+    pretrained: bool = True
+
+
+MODES = {
+    "finetune": Mode("linear", trains_encoder=True),
+    "finetune_attention": Mode("attention", trains_encoder=True),
+    "frozen": Mode("attention", trains_encoder=False),
+    "linear": Mode("linear", trains_encoder=False),
+    "scratch": Mode("linear", trains_encoder=True, one_rate=True, pretrained=False),
+}
+
+
+def get_mode(name: str) -> Mode:
+    """A mode by its name.
+
+    Raises:
+        UserError: unknown name.
+    """
+    if name not in MODES:
+        raise UserError(f"mode {name!r} is unknown; expected one of {', '.join(MODES)}")
+    return MODES[name]
+
+
+class TrainState(NamedTuple):
+    """What training changes.
+
+    Attributes:
+        step: () int32, updates made.
+        params: {"encoder": ..., "head": ...} or {"head": ...}.
+        rest: the encoder's other variables (running statistics, buffers); empty if it is frozen.
+        optimiser: optax state.
+        key: PRNG key of the run; dropout folds the step into it.
+    """
+
+    step: Array
+    params: dict[str, Any]
+    rest: dict[str, Any]
+    optimiser: Any
+    key: Array
+
+
+class Program(NamedTuple):
+    """A run's compiled functions and what they start from.
+
+    Attributes:
+        state: initial state; `step` donates it.
+        frozen: the encoder's variables where they are not trained, else empty.
+        step: (state, frozen, cutter, item, targets) -> (state, loss); targets (records, outputs) of the whole store.
+        predict: (state, frozen, cutter, item) -> (scores (batch, outputs), (batch,) whether logits were finite).
+        groups: the table of learning-rate groups.
+    """
+
+    state: TrainState
+    frozen: Variables
+    step: Callable[[TrainState, Variables, Cutter, Item, Array], tuple[TrainState, Array]]
+    predict: Callable[[TrainState, Variables, Cutter, Item], tuple[Array, Array]]
+    groups: list[optimiser.GroupRow]
+
+
+def build(
+    model: Model,
+    mode: Mode,
+    *,
+    n_classification: int,
+    n_regression: int,
+    learning_rate: float,
+    rate_factor: float,
+    weight_decay: float,
+    seed: int,
+) -> Program:
+    """Puts a head on a model and compiles the run's functions.
+
+    Args:
+        model: encoder and weights.
+        mode: one of `MODES`.
+        n_classification: outputs trained with binary cross-entropy; they come first.
+        n_regression: outputs trained with absolute error. With any, the loss is `losses.multitask`, else `losses.bce`.
+        learning_rate: of the head; each of the model's later groups has `rate_factor` times the rate of the one before.
+        rate_factor: see above.
+        weight_decay: on every trained parameter.
+        seed: of the head's initialisation and of dropout.
+    """
+    encoder = model.encoder
+    head = heads.create(mode.head, encoder.spec.channels, n_classification + n_regression)
+    head_key, run_key = jax.random.split(jax.random.key(seed))
+    params: dict[str, Any] = {"head": head.init(head_key)}
+    rest: dict[str, Any] = {}
+    frozen: Variables = model.variables
+    if mode.trains_encoder:
+        copied = jax.tree.map(jnp.copy, dict(model.variables))  # the step donates its state, not the caller's weights
+        params, rest, frozen = {"encoder": copied.pop("params"), **params}, copied, {}
+    groups, rates = rate_groups_of(encoder.spec, mode, learning_rate, rate_factor)
+    labels, rows = optimiser.rate_groups(params, groups, rates)
+    updates = optimiser.adamw(labels, rates, weight_decay)
+
+    def loss_of(logits: Array, targets: Array) -> Array:
+        return losses.multitask(logits, targets, n_regression) if n_regression else losses.bce(logits, targets)
+
+    step = (_training_step if mode.trains_encoder else _head_step)(encoder, head, loss_of, updates)
+
+    def predict(state: TrainState, frozen: Variables, cutter: Cutter, item: Item) -> tuple[Array, Array]:
+        variables = {"params": state.params["encoder"], **state.rest} if mode.trains_encoder else frozen
+        features, _ = encoder.apply(variables, cutter(item))
+        logits = head.apply(state.params["head"], features)
+        scores = losses.finite(logits)
+        probabilities = jax.nn.sigmoid(scores[:, :n_classification])
+        scores = jnp.concatenate([probabilities, scores[:, n_classification:]], axis=1)
+        return scores, jnp.isfinite(logits).all(axis=1)
+
+    state = TrainState(jnp.zeros((), jnp.int32), params, rest, updates.init(params), run_key)
+    return Program(state, frozen, jax.jit(step, donate_argnums=0), jax.jit(predict), rows)
+
+
+def rate_groups_of(
+    spec: ModelSpec, mode: Mode, learning_rate: float, rate_factor: float
+) -> tuple[Sequence[tuple[str, Sequence[str]]], Mapping[str, float]]:
+    """The learning-rate groups of a mode, and their rates (protocol 3.2)."""
+    if not mode.trains_encoder:
+        return (("head", ("head/",)),), {"head": learning_rate}
+    groups = (("all", ("encoder/", "head/")),) if mode.one_rate else spec.lr_groups
+    return groups, {name: learning_rate * rate_factor**i for i, (name, _) in enumerate(groups)}
+
+
+_Loss = Callable[[Array, Array], Array]
+
+
+def _training_step(
+    encoder: Encoder, head: heads.Head, loss_of: _Loss, updates: optax.GradientTransformation
+) -> Callable[[TrainState, Variables, Cutter, Item, Array], tuple[TrainState, Array]]:
+    def step(
+        state: TrainState, frozen: Variables, cutter: Cutter, item: Item, targets: Array
+    ) -> tuple[TrainState, Array]:
+        x = cutter(item)
+
+        def loss(params: dict[str, Any]) -> tuple[Array, Variables]:
+            variables = {"params": params["encoder"], **state.rest}
+            features, rest = encoder.apply(variables, x, True, jax.random.fold_in(state.key, state.step))
+            return loss_of(head.apply(params["head"], features), targets[item["record"]]), rest
+
+        (value, rest), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+        return _updated(state, rest, gradients, updates), value
+
+    return step
+
+
+def _head_step(
+    encoder: Encoder, head: heads.Head, loss_of: _Loss, updates: optax.GradientTransformation
+) -> Callable[[TrainState, Variables, Cutter, Item, Array], tuple[TrainState, Array]]:
+    def step(
+        state: TrainState, frozen: Variables, cutter: Cutter, item: Item, targets: Array
+    ) -> tuple[TrainState, Array]:
+        features: Features = encoder.apply(frozen, cutter(item))[0]
+
+        def loss(params: dict[str, Any]) -> Array:
+            return loss_of(head.apply(params["head"], features), targets[item["record"]])
+
+        value, gradients = jax.value_and_grad(loss)(state.params)
+        return _updated(state, state.rest, gradients, updates), value
+
+    return step
+
+
+def _updated(state: TrainState, rest: Variables, gradients: Any, updates: optax.GradientTransformation) -> TrainState:
+    change, optimiser_state = updates.update(gradients, state.optimiser, state.params)
+    params = optax.apply_updates(state.params, change)
+    return TrainState(state.step + 1, params, rest, optimiser_state, state.key)
