@@ -103,7 +103,8 @@ def test_a_published_architecture_learns_from_scratch(store, tmp_path, capsys):
     assert "late" not in printed  # one rate for everything
     found = _results(tmp_path)
     assert found["weights"] is None
-    assert found["tasks"]["synthetic"]["auroc"]["value"] > 0.9  # slow and fast sines are easy
+    losses = [line["train/loss"] for line in _log(tmp_path) if "epoch" in line]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_classes_and_measurements_are_trained_together(finished):

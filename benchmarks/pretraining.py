@@ -1,0 +1,91 @@
+"""Pretraining records/s with the data path, against the same update on one batch that is cut already.
+
+    python -m benchmarks.pretraining [--paper] [--rounds=8] [--steps=8] [--placement=device]
+
+Blocks of steps of both kinds alternate in one process, on the embedded synthetic ECGs: "data" draws a batch, cuts it
+from int16 signals, resamples 500 to 240 Hz and updates, as the job does; "constant" updates on a batch of finished crops.
+Prints one line of JSON; the aim is a ratio of 0.95 or more. --paper: width 512, 4 layers, crops of 10 s, batch 64.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from configs.cpc_pretrain import get_config
+from ecgjax.data.batches import training_iterator
+from ecgjax.data.embedded import synthetic_store
+from ecgjax.data.store import open_store
+from ecgjax.models import registry
+from ecgjax.pretraining import step as pretraining
+from ecgjax.training import optimiser
+
+
+def constant_cutter(item: jax.Array) -> jax.Array:
+    return item
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--paper", action="store_true")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--placement", default="device", choices=["device", "host"])
+    options = parser.parse_args()
+    jax.config.update("jax_default_matmul_precision", "highest")
+    config = get_config("paper" if options.paper else "reduced")
+    store = open_store(synthetic_store())
+    batches, cutter = training_iterator(
+        store,
+        store.rows("train"),
+        seconds=config.data.seconds,
+        sampling_rate=240.0,
+        batch_size=config.batch_size,
+        seed=0,
+        epochs=10_000,
+        placement=options.placement,
+    )
+    encoder = registry.create("ecg_cpc", **config.model, l_max=-(-cutter.samples // 2))
+    params, rest = pretraining.init_params(encoder, jax.random.key(0))
+    transform = optimiser.adamw(jax.tree.map(lambda _: "all", params), {"all": 1e-3}, 1e-3)
+    update = pretraining.make_update(encoder, transform, config.data.clip)
+    finished = jax.jit(lambda cutter, item: cutter(item))(cutter, next(batches))
+    same = jax.tree_util.Partial(constant_cutter)
+    state = pretraining.init(transform, params, rest, jax.random.key(1))
+
+    def block(state: pretraining.State, cutter: Any, item: Callable[[], Any]) -> tuple[pretraining.State, float]:
+        start = time.perf_counter()
+        for _ in range(options.steps):
+            state = update(state, cutter, item())
+        jax.block_until_ready(state)
+        return state, options.steps * config.batch_size / (time.perf_counter() - start)
+
+    kinds = {"data": (cutter, lambda: next(batches)), "constant": (same, lambda: finished)}
+    for kind in kinds.values():  # compiles
+        state, _ = block(state, *kind)
+    rates: dict[str, list[float]] = {name: [] for name in kinds}
+    for number in range(options.rounds):
+        # Alternating which is first: what drifts in the machine then touches both alike.
+        for name in sorted(kinds, reverse=number % 2 == 0):
+            state, rate = block(state, *kinds[name])
+            rates[name].append(rate)
+    print(
+        json.dumps(
+            {
+                "device": jax.devices()[0].device_kind,
+                **vars(options),
+                "batch_size": config.batch_size,
+                "width": config.model.width,
+                "records_per_second": {name: statistics.median(values) for name, values in rates.items()},
+                "ratio": statistics.median(d / c for d, c in zip(rates["data"], rates["constant"], strict=True)),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
