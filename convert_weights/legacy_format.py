@@ -39,9 +39,7 @@ def read(file: memoryview) -> Any:
             storages[name] = (Storage(count * size, file), count, size)
         storage, known_count, known_size = storages[name]
         if (count, size) != (known_count, known_size):
-            raise UserError(
-                f"storage {name[:40]!r} is {known_count:,} elements of {known_size} bytes and {count:,} of {size}; damaged?"
-            )
+            raise UserError(f"storage {name[:40]!r} is {known_count:,} elements of {known_size} bytes and {count:,} of {size}; damaged?")
         return TypedStorage(storage, dtype, reason)
 
     value, position = unpickle(file, position, CONSTRUCTORS, persistent, admit)
@@ -59,9 +57,7 @@ def _place(file: memoryview, position: int, keys: object, storages: dict[str, tu
         storage, count, size = storages[name]
         stored = struct.unpack("<q", file[position : position + 8])[0] if position + 8 <= len(file) else None
         if stored != count or position + 8 + count * size > len(file):
-            raise UserError(
-                f"storage {name[:40]!r} claims {count:,} elements of {size} bytes, which the file does not hold; cut short?"
-            )
+            raise UserError(f"storage {name[:40]!r} claims {count:,} elements of {size} bytes, which the file does not hold; cut short?")
         storage.start = position + 8
         position += 8 + count * size
     missing = next((name for name, (storage, _, _) in storages.items() if storage.start is None), None)

@@ -119,9 +119,7 @@ class _Machine:
     def take(self, count: int) -> bytes:
         end = self.position + count
         if end > len(self.data):
-            raise UserError(
-                f"the pickle claims {count:,} bytes where {len(self.data) - self.position:,} are left; cut short?"
-            )
+            raise UserError(f"the pickle claims {count:,} bytes where {len(self.data) - self.position:,} are left; cut short?")
         taken = bytes(self.data[self.position : end])
         self.position = end
         return taken
@@ -222,9 +220,7 @@ class _Machine:
 
     def make(self, target: Any, arguments: Any) -> None:
         if not isinstance(target, Name) or not isinstance(arguments, tuple):
-            raise UserError(
-                "the file asks to make an object of something that is no class; refused, expected data only"
-            )
+            raise UserError("the file asks to make an object of something that is no class; refused, expected data only")
         self.push(Placeholder(target, arguments))
 
     def build(self, state: Any) -> None:

@@ -64,9 +64,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(
-            f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error}); expected a checkpoint"
-        ) from error
+        raise UserError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error}); expected a checkpoint") from error
     try:
         kind, contents = _read(path, file)
         return Checkpoint(path, kind, size, contents, tensor_groups(contents))
@@ -82,7 +80,5 @@ def _read(path: Path, file: memoryview) -> tuple[str, Any]:
         return "torch legacy", legacy_format.read(file)
     if safetensors_format.looks_like(file):
         return "safetensors", safetensors_format.read(file)
-    what = next(
-        (what for head, what in _OTHER_KINDS if start.lower().startswith(head.lower())), "a file of an unknown kind"
-    )
+    what = next((what for head, what in _OTHER_KINDS if start.lower().startswith(head.lower())), "a file of an unknown kind")
     raise UserError(f"{what}; expected a checkpoint written by torch.save, or safetensors")

@@ -14,22 +14,9 @@ from ecgjax.errors import UserError
 
 _LARGEST_HEADER = 100_000_000  # the format's own limit
 _DTYPES = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "U16": "uint16",
-    "I16": "int16",
-    "U32": "uint32",
-    "I32": "int32",
-    "U64": "uint64",
-    "I64": "int64",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F32": "float32",
-    "F64": "float64",
-    "C64": "complex64",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
+    "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
+    "C64": "complex64", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
 }
 
 
@@ -61,9 +48,7 @@ def read(file: memoryview) -> dict[str, Tensor]:
     end = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].storage.start, item[1].nbytes)):
         if tensor.storage.start != end:
-            raise UserError(
-                f"tensor {name[:80]!r} begins at byte {tensor.storage.start}; expected {end}, without holes or overlaps"
-            )
+            raise UserError(f"tensor {name[:80]!r} begins at byte {tensor.storage.start}; expected {end}, without holes or overlaps")
         end += tensor.nbytes
     if end != len(body):
         raise UserError(f"the safetensors header describes {end:,} bytes where the file has {len(body):,}; cut short?")
@@ -77,18 +62,12 @@ def _tensor(name: str, entry: Any, body: memoryview) -> Tensor:
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise UserError(f"tensor {name[:80]!r} is of type {str(dtype)[:20]!r}; expected one of {', '.join(_DTYPES)}")
     numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]
-    if (
-        len(numbers) > 64
-        or len(offsets) != 2
-        or not all(type(number) is int and 0 <= number < 2**62 for number in numbers)
-    ):
+    if len(numbers) > 64 or len(offsets) != 2 or not all(type(number) is int and 0 <= number < 2**62 for number in numbers):
         raise UserError(f"tensor {name[:80]!r} has damaged sizes or offsets; expected numbers from 0")
     begin, end = offsets
     element = DTYPES[_DTYPES[dtype]]
     if not begin <= end <= len(body) or end - begin != math.prod(shape) * element.itemsize:
-        raise UserError(
-            f"tensor {name[:80]!r} of shape {shape} lies at bytes {begin}-{end} of {len(body):,}, which does not fit"
-        )
+        raise UserError(f"tensor {name[:80]!r} of shape {shape} lies at bytes {begin}-{end} of {len(body):,}, which does not fit")
     return view(Storage(end - begin, body, begin), element, 0, shape, row_major(tuple(shape)))
 
 

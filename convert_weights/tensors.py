@@ -87,9 +87,7 @@ def view(storage: Storage, dtype: np.dtype[Any], offset: object, shape: object, 
     """
     start, sizes, steps = _count(offset), _counts(shape), _counts(strides)
     if len(sizes) != len(steps) or len(sizes) > _MOST_DIMENSIONS:
-        raise UserError(
-            f"a tensor has {len(sizes)} sizes and {len(steps)} strides; expected as many of each, at most 64"
-        )
+        raise UserError(f"a tensor has {len(sizes)} sizes and {len(steps)} strides; expected as many of each, at most 64")
     tensor = Tensor(storage, dtype, sizes, steps, start)
     if 0 in sizes:
         return tensor
@@ -100,9 +98,7 @@ def view(storage: Storage, dtype: np.dtype[Any], offset: object, shape: object, 
             f"{storage.nbytes // dtype.itemsize}"
         )
     if tensor.nbytes > len(storage.file) + _EXPANSION:
-        raise UserError(
-            f"a tensor of shape {list(sizes)} would take {tensor.nbytes:,} bytes of a file of {len(storage.file):,}"
-        )
+        raise UserError(f"a tensor of shape {list(sizes)} would take {tensor.nbytes:,} bytes of a file of {len(storage.file):,}")
     return tensor
 
 

@@ -11,28 +11,12 @@ from convert_weights.tensors import DTYPES, Storage, Tensor, view
 from ecgjax.errors import UserError
 
 _STORAGES = {
-    "BoolStorage": "bool",
-    "ByteStorage": "uint8",
-    "CharStorage": "int8",
-    "ShortStorage": "int16",
-    "IntStorage": "int32",
-    "LongStorage": "int64",
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "FloatStorage": "float32",
-    "DoubleStorage": "float64",
-    "ComplexFloatStorage": "complex64",
-    "ComplexDoubleStorage": "complex128",
+    "BoolStorage": "bool", "ByteStorage": "uint8", "CharStorage": "int8", "ShortStorage": "int16", "IntStorage": "int32",
+    "LongStorage": "int64", "HalfStorage": "float16", "BFloat16Storage": "bfloat16", "FloatStorage": "float32",
+    "DoubleStorage": "float64", "ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128",
     "UntypedStorage": "uint8",
 }
-_DTYPE_ALIASES = {
-    "half": "float16",
-    "float": "float32",
-    "double": "float64",
-    "short": "int16",
-    "int": "int32",
-    "long": "int64",
-}
+_DTYPE_ALIASES = {"half": "float16", "float": "float32", "double": "float64", "short": "int16", "int": "int32", "long": "int64"}
 
 # Tensors that are no dense array: named where somebody wants them, ignored in, say, an optimiser's state.
 _UNREADABLE = {
@@ -49,64 +33,10 @@ _UNREADABLE = {
 
 # No checkpoint needs these, even as data. Reading would not run them, but a file that names them is not to be trusted with anything.
 _REFUSED_MODULES = frozenset(
-    [
-        "os",
-        "posix",
-        "nt",
-        "subprocess",
-        "commands",
-        "pty",
-        "sys",
-        "shutil",
-        "socket",
-        "importlib",
-        "imp",
-        "runpy",
-        "ctypes",
-        "_ctypes",
-        "cffi",
-        "marshal",
-        "pickle",
-        "_pickle",
-        "cPickle",
-        "dill",
-        "cloudpickle",
-        "code",
-        "codeop",
-        "pdb",
-        "bdb",
-        "timeit",
-        "cProfile",
-        "profile",
-        "trace",
-        "webbrowser",
-        "multiprocessing",
-        "pip",
-    ]
+    ["os", "posix", "nt", "subprocess", "commands", "pty", "sys", "shutil", "socket", "importlib", "imp", "runpy", "ctypes", "_ctypes", "cffi", "marshal", "pickle", "_pickle", "cPickle", "dill", "cloudpickle", "code", "codeop", "pdb", "bdb", "timeit", "cProfile", "profile", "trace", "webbrowser", "multiprocessing", "pip"]
 )
 _REFUSED_NAMES = {
-    "builtins": [
-        "eval",
-        "exec",
-        "execfile",
-        "compile",
-        "open",
-        "file",
-        "input",
-        "raw_input",
-        "__import__",
-        "breakpoint",
-        "exit",
-        "quit",
-        "apply",
-        "setattr",
-        "delattr",
-        "globals",
-        "locals",
-        "vars",
-        "reload",
-        "help",
-    ],
+    "builtins": ["eval", "exec", "execfile", "compile", "open", "file", "input", "raw_input", "__import__", "breakpoint", "exit", "quit", "apply", "setattr", "delattr", "globals", "locals", "vars", "reload", "help"],
     "types": ["CodeType", "FunctionType", "LambdaType", "MethodType", "ModuleType"],
     "torch": ["load"],
     "numpy": ["load", "fromfile", "memmap", "loadtxt", "genfromtxt"],
@@ -143,21 +73,10 @@ def storage_type(name: object) -> tuple[np.dtype[Any] | None, int, str]:
     if name.name in _STORAGES:
         dtype = DTYPES[_STORAGES[name.name]]
         return dtype, dtype.itemsize, ""
-    sizes = {
-        "ComplexHalfStorage": 4,
-        "QInt8Storage": 1,
-        "QUInt8Storage": 1,
-        "QInt32Storage": 4,
-        "QUInt4x2Storage": 1,
-        "QUInt2x4Storage": 1,
-    }
+    sizes = {"ComplexHalfStorage": 4, "QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4, "QUInt4x2Storage": 1, "QUInt2x4Storage": 1}
     if name.name not in sizes:
         raise UserError(f"the file has a storage of type {str(name)[:80]}; expected one of torch's")
-    return (
-        None,
-        sizes[name.name],
-        "a tensor of half-precision complex numbers" if "Complex" in name.name else "a quantised tensor",
-    )
+    return None, sizes[name.name], "a tensor of half-precision complex numbers" if "Complex" in name.name else "a quantised tensor"
 
 
 def storage_id(value: object) -> tuple[Name, str, int]:
@@ -170,9 +89,7 @@ def storage_id(value: object) -> tuple[Name, str, int]:
     if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < 2**60:
         raise UserError(f"storage {name[:40]!r} claims {str(count)[:40]} elements; expected a number from 0")
     if len(value) > 5 and value[5] is not None:
-        raise UserError(
-            f"storage {name[:40]!r} is a view of another, as torch before 0.4 wrote; save the file again with a newer torch"
-        )
+        raise UserError(f"storage {name[:40]!r} is a view of another, as torch before 0.4 wrote; save the file again with a newer torch")
     return kind, name, count
 
 
@@ -184,9 +101,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     return view(storage.storage, storage.dtype, offset, shape, strides)
 
 
-def _tensor_v3(
-    storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, dtype: Any, *_: Any
-) -> Tensor | Unreadable:
+def _tensor_v3(storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, dtype: Any, *_: Any) -> Tensor | Unreadable:
     if not isinstance(storage, TypedStorage) or not isinstance(dtype, Name) or dtype.module != "torch":
         raise UserError("a tensor is built on something that is no storage; refused")
     if dtype.name not in DTYPES and dtype.name not in _DTYPE_ALIASES:

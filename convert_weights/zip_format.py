@@ -27,19 +27,13 @@ def read(path: Path, file: memoryview) -> Any:
     entries = _entries(path, file)
     roots = [name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl") or name == "data.pkl"]
     if len(roots) != 1:
-        raise UserError(
-            f"a zip file with {len(roots)} entries named data.pkl; expected a file written by torch.save, which has one"
-        )
+        raise UserError(f"a zip file with {len(roots)} entries named data.pkl; expected a file written by torch.save, which has one")
     root = roots[0]
     if root + "constants.pkl" in entries:
-        raise UserError(
-            "a TorchScript archive (torch.jit.save), which holds a program; expected a checkpoint written by torch.save"
-        )
+        raise UserError("a TorchScript archive (torch.jit.save), which holds a program; expected a checkpoint written by torch.save")
     order = _byte_order(file, entries.get(root + "byteorder"))
     if order != b"little":
-        raise UserError(
-            f"written on a machine with byte order {order.decode('ascii', 'backslashreplace')!r}; expected 'little'"
-        )
+        raise UserError(f"written on a machine with byte order {order.decode('ascii', 'backslashreplace')!r}; expected 'little'")
     storages: dict[str, Storage] = {}
 
     def persistent(value: Any) -> TypedStorage:
@@ -65,15 +59,7 @@ def _entries(path: Path, file: memoryview) -> dict[str, tuple[int, int]]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (
-        zipfile.BadZipFile,
-        NotImplementedError,
-        ValueError,
-        OSError,
-        OverflowError,
-        struct.error,
-        zlib.error,
-    ) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, OverflowError, struct.error, zlib.error) as error:
         raise UserError("a damaged zip file, its directory cannot be read; cut short?") from error
     entries: dict[str, tuple[int, int]] = {}
     for info in infos:
