@@ -61,10 +61,13 @@ def test_cross_attention_is_masked_full_attention(rows: int, columns: int) -> No
         return jnp.einsum("bnqk,bknd->bqnd", jax.nn.softmax(jnp.where(mask[None, None], logits, -jnp.inf)), v)
 
     weights = jnp.asarray(RNG.standard_normal(x[0].shape), jnp.float32)
-    pairs = (jax.grad(lambda *x, f=f: jnp.sum(weights * f(*x)), argnums=(0, 1, 2))(*x) for f in (
-        lambda *x: attend_cross(*x, rows), of_mask
-    ))
-    for a, b in zip(*pairs, strict=True):
+
+    @jax.jit
+    def both(*x):
+        forms = (lambda *x: attend_cross(*x, rows), of_mask)
+        return [jax.grad(lambda *x, f=f: jnp.sum(weights * f(*x)), argnums=(0, 1, 2))(*x) for f in forms]
+
+    for a, b in zip(*both(*x), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
@@ -73,12 +76,13 @@ def test_cross_attention_is_masked_full_attention(rows: int, columns: int) -> No
 def test_block_without_its_branches_is_the_residual_path(norm_first: bool, fused: bool) -> None:
     x = jnp.asarray(RNG.standard_normal((2, 5, 8)), jnp.float32)
     block = Block(2, 32, norm_first, fused)
-    params = block.init(jax.random.key(0), x, False)["params"]
-    assert not np.allclose(block.apply({"params": params}, x, False), x)
+    params = jax.jit(block.init, static_argnums=2)(jax.random.key(0), x, False)["params"]
+    apply = jax.jit(block.apply, static_argnums=2)
+    assert not np.allclose(apply({"params": params}, x, False), x)
     for path in (("attention", "output"), ("mlp_output",)):
         layer = params[path[0]] if len(path) == 1 else params[path[0]][path[1]]
         layer.update(jax.tree.map(jnp.zeros_like, layer))
-    y = block.apply({"params": params}, x, False)
+    y = apply({"params": params}, x, False)
     if norm_first:
         np.testing.assert_array_equal(y, x)
     else:
@@ -89,12 +93,18 @@ def test_block_without_its_branches_is_the_residual_path(norm_first: bool, fused
 def test_block_dropouts_act_in_training_only() -> None:
     x = jnp.asarray(RNG.standard_normal((2, 5, 8)), jnp.float32)
     plain = Block(2, 32, norm_first=True)
-    params = plain.init(jax.random.key(0), x, False)
-    expected = plain.apply(params, x, False)
+    params = jax.jit(plain.init, static_argnums=2)(jax.random.key(0), x, False)
+    expected = jax.jit(plain.apply, static_argnums=2)(params, x, False)
     for name in ("dropout", "attention_dropout", "activation_dropout"):
         block = Block(2, 32, norm_first=True, **{name: 0.5})
-        np.testing.assert_array_equal(block.apply(params, x, False), expected)
-        a, b = (block.apply(params, x, True, rngs={"dropout": jax.random.key(i)}) for i in (1, 2))
+
+        @jax.jit
+        def modes(params, block=block):
+            trained = [block.apply(params, x, True, rngs={"dropout": jax.random.key(i)}) for i in (1, 2)]
+            return block.apply(params, x, False), *trained
+
+        still, a, b = modes(params)
+        np.testing.assert_allclose(still, expected, atol=1e-6)
         assert not np.allclose(a, expected)
         assert not np.allclose(a, b)
 

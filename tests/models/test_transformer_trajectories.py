@@ -46,9 +46,9 @@ def test_trajectory(model: str) -> None:
         return {**tensors, "head.weight": tree["head"]["kernel"].T, "head.bias": tree["head"]["bias"]}
 
     def stored(prefix: str) -> dict[str, np.ndarray]:
+        slices = {key.removeprefix(prefix): value for key, value in c.arrays.items() if key.startswith(prefix)}
         noise = c.manifest["gradient_is_rounding_noise_do_not_compare"]
-        skip = {*noise, "masked_spec_embed"}
-        return {k.removeprefix(prefix): v for k, v in c.arrays.items() if k.startswith(prefix) and k[len(prefix) :] not in skip}
+        return {name: slices[name] for name in slices.keys() - {*noise, *c.manifest["unchanged_after_training"]}}
 
     before = jax.device_get(params["encoder"])
     state, losses = update.init(params), []
@@ -60,7 +60,8 @@ def test_trajectory(model: str) -> None:
             found = torch_slices(grads)
             for name, expected in stored("grad0/").items():
                 error = np.abs(found[name].ravel()[: expected.size] - expected).max()
-                assert error <= 2e-4 * np.abs(expected).max(), name
+                # Gradients near 1e-7 stand beside sums of terms near 1e-3.
+                assert error <= 1e-4 * np.abs(expected).max() + 1e-10, name
             del grads, found
     losses.append(jax.jit(loss)(params, rest)[0])
     np.testing.assert_allclose(losses, c.arrays["losses"], rtol=2e-5)
