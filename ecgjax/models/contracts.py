@@ -151,10 +151,67 @@ def notch(x: Array, sampling_rate: float, frequency: float, quality: float) -> A
     return zero_phase(x, *signal.iirnotch(frequency, quality, fs=sampling_rate))
 
 
+def halve_rate(x: Array, sampling_rate: float) -> Array:
+    """Half as many samples, by leaving out the upper half of the Fourier transform (scipy's `resample`)."""
+    n = x.shape[1]
+    if n % 2:
+        raise UserError(f"signal: {n} samples; expected an even number to halve the rate")
+    half = n // 2
+    spectrum = jnp.fft.rfft(x, axis=1)[:, : half // 2 + 1] / 2
+    if half % 2 == 0:
+        # The new Nyquist frequency holds what was at plus and at minus that frequency.
+        spectrum = spectrum.at[:, -1].multiply(2.0)
+    return jnp.fft.irfft(spectrum, half, axis=1)
+
+
+def standardise_leads(x: Array, sampling_rate: float) -> Array:
+    """Mean 0 and standard deviation 1 of each lead; constant leads become 0."""
+    x = x - x[:, :1]  # makes constant leads exactly 0
+    x = x - jnp.mean(x, 1, keepdims=True)
+    std = jnp.sqrt(jnp.mean(jnp.square(x), 1, keepdims=True))
+    return x / jnp.where(std > 0, std, jnp.ones_like(std))
+
+
+def scale_leads(x: Array, sampling_rate: float, epsilon: float = 1e-8) -> Array:
+    """To [-1, 1] by the least and the greatest value of each lead; constant leads become -1."""
+    low, high = jnp.min(x, 1, keepdims=True), jnp.max(x, 1, keepdims=True)
+    return 2 * (x - low) / (high - low + epsilon) - 1
+
+
+def butterworth(x: Array, sampling_rate: float, frequency: float, kind: str, order: int) -> Array:
+    """Zero-phase Butterworth filter, `kind` "highpass" or "lowpass"; `frequency` in Hz."""
+    return zero_phase(x, *signal.butter(order, frequency, kind, fs=sampling_rate))
+
+
+def fir_band_pass(x: Array, sampling_rate: float, low: float, high: float, seconds: float = 0.3) -> Array:
+    """Zero-phase band-pass of a Hamming window's length, the first odd number of samples from `seconds` on.
+
+    With so few taps nothing is resolved below 1 / `seconds`: at `low` Hz it hardly attenuates.
+    """
+    taps = int(seconds * sampling_rate)
+    taps += 1 - taps % 2
+    return zero_phase(x, signal.firwin(taps, (low, high), pass_zero=False, fs=sampling_rate), np.ones(1))
+
+
+def decimate_joined(x: Array, sampling_rate: float, factor: int = 5) -> Array:
+    """Scipy's `decimate` of the leads laid end to end, which rings from one lead into the next."""
+    batch, samples, leads = x.shape
+    joined = x.swapaxes(1, 2).reshape(batch, -1, 1)
+    joined = zero_phase(joined, *signal.cheby1(8, 0.05, 0.8 / factor))[:, ::factor]
+    return joined.reshape(batch, leads, samples // factor).swapaxes(1, 2)
+
+
 STEPS: dict[str, Step] = {
     "notch 50 Hz, Q 30": partial(notch, frequency=50.0, quality=30.0),
     "band-pass 0.67-40 Hz, order 4": partial(band_pass, low=0.67, high=40.0, order=4),
     "less running median of 0.4 s": remove_median,
+    "high-pass 0.67 Hz, order 5": partial(butterworth, frequency=0.67, kind="highpass", order=5),
+    "low-pass 40 Hz, order 5": partial(butterworth, frequency=40.0, kind="lowpass", order=5),
+    "FIR band-pass 0.05-47 Hz of 0.3 s": partial(fir_band_pass, low=0.05, high=47.0),
+    "halve the rate by Fourier transform": halve_rate,
+    "decimate the joined leads by 5": decimate_joined,
+    "standardise each lead": standardise_leads,
+    "scale each lead to [-1, 1]": scale_leads,
     "standardise over the record": standardise_record,
     "scale to [0, 1] over the record": scale_record,
 }

@@ -17,6 +17,13 @@ Variables = dict[str, Any]
 """Linen variables: `params` (trained), `batch_stats` (running statistics), `buffers` (constants, never trained)."""
 
 
+Groups = tuple[tuple[str, tuple[str, ...]], ...]
+"""Ordered (group, name patterns)."""
+
+HEAD_ONLY: Groups = (("head", ("head/",)), ("frozen", ("encoder/",)))
+"""What the benchmark's fine-tuning does to encoders none of whose parameters its rate groups find."""
+
+
 class Features(NamedTuple):
     """What an encoder returns.
 
@@ -47,7 +54,10 @@ class ModelSpec:
         reference: paper.
         licence: licence of the released weights, or why there are none.
         lr_groups: ordered (group, name patterns) for fine-tuning; patterns are regular expressions matched from the
-            start of "encoder/..." and "head/..." parameter paths. See `ecgjax.training.optimiser`.
+            start of "encoder/..." and "head/..." parameter paths. A group named "frozen" is not trained. See
+            `ecgjax.training.optimiser`.
+        paper_lr_groups: the groups that the benchmark's published fine-tuning really had, where a defect of its code
+            made them others than `lr_groups`; None: no difference.
         supervised: trained from scratch by the benchmark (mode "scratch") rather than pretrained.
     """
 
@@ -58,7 +68,8 @@ class ModelSpec:
     family: str
     reference: str
     licence: str
-    lr_groups: tuple[tuple[str, tuple[str, ...]], ...]
+    lr_groups: Groups
+    paper_lr_groups: Groups | None = None
     leads: tuple[str, ...] = CANONICAL_LEADS
     contract: str = "benchmark"
     steps: tuple[str, ...] = ()
@@ -82,7 +93,7 @@ class Encoder:
     @property
     def samples(self) -> int:
         """Samples of one window at the model's rate."""
-        return int(self.spec.seconds * self.spec.sampling_rate)
+        return int(self.spec.seconds * self.spec.sampling_rate + 1e-6)
 
     @property
     def dtype(self) -> str:

@@ -65,17 +65,20 @@ class Dense(nn.Module):
     Attributes:
         features: output channels.
         use_bias: add a bias.
+        kernel_init: initialiser of the kernel, beside a bias of 0; None: torch's default for both.
     """
 
     features: int
     use_bias: bool = True
+    kernel_init: Initialiser | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         fan_in = x.shape[-1]
-        x = x @ self.param("kernel", torch_uniform(fan_in), (fan_in, self.features)).astype(x.dtype)
+        default = torch_uniform(fan_in)
+        x = x @ self.param("kernel", self.kernel_init or default, (fan_in, self.features)).astype(x.dtype)
         if self.use_bias:
-            bias = self.param("bias", torch_uniform(fan_in), (self.features,))
+            bias = self.param("bias", nn.initializers.zeros if self.kernel_init else default, (self.features,))
             x = x + _row(bias.astype(x.dtype), x)
         return x
 

@@ -16,7 +16,17 @@ from ecgjax.models import weights as weights_io
 from ecgjax.models.encoder import CANONICAL_LEADS, Encoder, Features, ModelSpec, Variables
 
 # Arguments that say how a model is used, not what its weights mean.
-RUN_ARGUMENTS = ("contract", "dropout", "dtype", "seconds")
+RUN_ARGUMENTS = (
+    "activation_dropout",
+    "attention_dropout",
+    "contract",
+    "dropout",
+    "dtype",
+    "layerdrop",
+    "leads",
+    "seconds",
+    "train_extractor",
+)
 
 
 class Model:
