@@ -74,7 +74,7 @@ def read_labels(path: Path, limit: int | None = None) -> LabelTable:
         "age": [None if math.isnan(age) else age for age in ages],
         "sex": [{"m": "male", "f": "female", "": None}.get(sex, sex) for sex in sexes],
     }
-    classes = tuple(name for name in table if name not in _RESERVED)
+    classes = tuple(str(name) for name in table.columns if name not in _RESERVED)
     targets = np.zeros((len(table), len(classes)), np.float32)
     for i, name in enumerate(classes):
         targets[:, i] = _numbers(path, table, name)
