@@ -14,8 +14,6 @@ none of the tensors of the released file and says nothing, so its network is the
 are loaded or refused (`convert_weights`).
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -24,7 +22,7 @@ from ecgjax.models import arguments as check
 from ecgjax.models.contracts import MIMIC_LEADS, Contract, choose
 from ecgjax.models.convolution import average_pool, max_pool
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
-from ecgjax.models.layers import BatchNorm, Conv, Initialiser
+from ecgjax.models.layers import BatchNorm, Conv, kaiming_normal
 
 Array = jax.Array
 
@@ -37,11 +35,6 @@ CONTRACTS = {
     "benchmark": Contract(500.0, 10.0),
     "authors": Contract(100.0, 10.0, MIMIC_LEADS),
 }
-
-
-def kaiming_normal(fan_in: int) -> Initialiser:
-    """Normal with variance 2 / fan_in (He et al. 2015)."""
-    return lambda key, shape: math.sqrt(2 / fan_in) * jax.random.normal(key, tuple(shape))
 
 
 class ConvNorm(nn.Module):

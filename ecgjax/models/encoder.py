@@ -102,11 +102,16 @@ class Encoder:
 
     def init(self, key: Array) -> Variables:
         """Fresh variables from a PRNG key (the paper's initialisation)."""
-        return _init(self.module, self.samples, len(self.spec.leads), key)
+        # Lazily: the initialisers run, the forward pass does not, and equal shapes are compiled once for all layers.
+        return dict(self.module.lazy_init({"params": key}, self._input(), False))
 
     def shapes(self) -> Variables:
         """`jax.ShapeDtypeStruct` of every variable; nothing is computed."""
-        return jax.eval_shape(partial(_init, self.module, self.samples, len(self.spec.leads)), jax.random.key(0))
+        init = partial(self.module.init, train=False)
+        return dict(jax.eval_shape(init, {"params": jax.random.key(0)}, self._input()))
+
+    def _input(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, self.samples, len(self.spec.leads)), jnp.float32)
 
     def apply(
         self, variables: Variables, x: Array, train: bool = False, key: Array | None = None
@@ -132,13 +137,6 @@ class Encoder:
         rngs = {} if key is None else {"dropout": key}
         features, updated = self.module.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])
         return _float32(features), {**rest, **updated}
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _init(module: nn.Module, samples: int, leads: int, key: Array) -> Variables:
-    # Under jit the forward pass that Linen's init runs is dead code, and only the initialisers are compiled.
-    x = jnp.zeros((1, samples, leads), jnp.float32)
-    return dict(module.init({"params": key}, x, False))
 
 
 def _float32(features: Features) -> Features:

@@ -5,6 +5,7 @@ Parameters and statistics are float32; computation is in the type of the input, 
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,35 @@ Initialiser = Callable[[Array, Sequence[int]], Array]
 def torch_uniform(fan_in: int) -> Initialiser:
     """Torch's default for weights and biases of linear layers and convolutions: uniform on +-1/sqrt(fan_in)."""
     bound = 1.0 / math.sqrt(fan_in)
-    return lambda key, shape: jax.random.uniform(key, tuple(shape), jnp.float32, -bound, bound)
+    return lambda key, shape: _shaped(_uniform(key, bound, _size(shape)), tuple(shape))
+
+
+def kaiming_normal(fan_in: int) -> Initialiser:
+    """Normal with variance 2 / fan_in (He et al. 2015, arXiv:1502.01852)."""
+    return lambda key, shape: _shaped(_normal(key, math.sqrt(2 / fan_in), _size(shape)), tuple(shape))
+
+
+# A random number generator takes a third of a second to compile for every size, and a network has sixty shapes: so
+# vectors of a few sizes are drawn, and cut.
+
+
+def _size(shape: Sequence[int]) -> int:
+    return max(1 << 14, 1 << (math.prod(shape) - 1).bit_length())
+
+
+@partial(jax.jit, static_argnums=2)
+def _uniform(key: Array, bound: float, size: int) -> Array:
+    return jax.random.uniform(key, (size,), jnp.float32, -bound, bound)
+
+
+@partial(jax.jit, static_argnums=2)
+def _normal(key: Array, deviation: float, size: int) -> Array:
+    return deviation * jax.random.normal(key, (size,), jnp.float32)
+
+
+@partial(jax.jit, static_argnums=1)
+def _shaped(values: Array, shape: tuple[int, ...]) -> Array:
+    return values[: math.prod(shape)].reshape(shape)
 
 
 def gelu(x: Array) -> Array:

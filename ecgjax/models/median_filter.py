@@ -1,8 +1,8 @@
 """Running median by a wavelet matrix: exact, n log n, and the same few gathers for every window.
 
 Sorting a window of 201 samples at every one of 5000 positions takes gigabytes for a batch. A wavelet matrix (Claude,
-Navarro and Ordonez 2015, Information Systems 47) answers "the k-th smallest between l and r" for all windows at once: it
-sorts the signal's ranks one binary digit at a time, most significant first, and keeps for each digit how many zeros
+Navarro and Ordonez 2015, Information Systems 47) answers "the k-th smallest between l and r" for all windows at once:
+it sorts the signal's ranks one binary digit at a time, most significant first, and keeps for each digit how many zeros
 stand before every position, which is all it takes to follow a window down.
 """
 
@@ -33,11 +33,11 @@ def _medians(x: Array, width: int) -> Array:
     n = x.shape[0]
     order = jnp.argsort(x)
     rank = jnp.zeros(n, jnp.int32).at[order].set(jnp.arange(n, dtype=jnp.int32))
-    left = jnp.arange(n - width + 1, dtype=jnp.int32)
-    right = left + width
-    k = jnp.full_like(left, width // 2)
-    found = jnp.zeros_like(left)
-    for bit in reversed(range(max(n - 1, 1).bit_length())):
+    digits = max(n - 1, 1).bit_length()
+
+    def descend(i: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        rank, left, right, k, found = state
+        bit = digits - 1 - i
         ones = (rank >> bit) & 1
         # zeros[i]: zeros among the first i.
         zeros = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(1 - ones, dtype=jnp.int32)])
@@ -47,8 +47,11 @@ def _medians(x: Array, width: int) -> Array:
         # Zeros move to the front and ones behind them, each in their order; so do the ends of the windows.
         left = jnp.where(high, zeros[-1] + left - zeros_left, zeros_left)
         right = jnp.where(high, zeros[-1] + right - zeros_right, zeros_right)
-        k = jnp.where(high, k - inside, k)
-        found = found | (high.astype(jnp.int32) << bit)
-        place = jnp.where(ones == 1, zeros[-1] + jnp.arange(n) - zeros[:-1], zeros[:-1])
+        place = jnp.where(ones == 1, zeros[-1] + jnp.arange(n, dtype=jnp.int32) - zeros[:-1], zeros[:-1])
         rank = jnp.zeros_like(rank).at[place].set(rank, unique_indices=True)
+        return rank, left, right, jnp.where(high, k - inside, k), found | (high.astype(jnp.int32) << bit)
+
+    left = jnp.arange(n - width + 1, dtype=jnp.int32)
+    start = (rank, left, left + width, jnp.full_like(left, width // 2), jnp.zeros_like(left))
+    found = jax.lax.fori_loop(0, digits, descend, start)[-1]
     return x[order[found]]
