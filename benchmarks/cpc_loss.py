@@ -3,9 +3,9 @@
     python -m benchmarks.cpc_loss [--batch=8] [--tokens=1200] [--channels=512] [--repeats=5]
 
 The loop gathers the negatives' vectors of one token after the other, as the authors' code does; it is a `lax.scan`, so
-it is compiled too. A third way is timed beside it: weighting all scores by how often each token was drawn, whose gradient
-needs no scatter. All run interleaved in one process; times are medians, ratios medians of each round's ratio, memory is
-XLA's own account of temporary buffers. Prints one line of JSON.
+it is compiled too. A third way is timed beside it: weighting all scores by how often each token was drawn, whose
+gradient needs no scatter. All run interleaved in one process; times are medians, ratios medians of each round's ratio,
+memory is XLA's own account of temporary buffers. Prints one line of JSON.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python -m benchmarks.pretraining [--paper] [--rounds=8] [--steps=8] [--placement=device]
 
 Blocks of steps of both kinds alternate in one process, on the embedded synthetic ECGs: "data" draws a batch, cuts it
-from int16 signals, resamples 500 to 240 Hz and updates, as the job does; "constant" updates on a batch of finished crops.
-Prints one line of JSON; the aim is a ratio of 0.95 or more. --paper: width 512, 4 layers, crops of 10 s, batch 64.
+from int16 signals, resamples 500 to 240 Hz and updates, as the job does; "constant" updates on finished crops. Prints
+one line of JSON; the aim is a ratio of 0.95 or more. --paper: width 512, 4 layers, crops of 10 s, batch 64.
 """
 
 import argparse

@@ -4,6 +4,7 @@ python -m ecgjax.main --config=configs/cpc_pretrain.py --workdir=runs/cpc [--con
 """
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -38,6 +39,8 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
 def _set_up_jax(config: ConfigDict) -> None:
     import jax
 
+    # absl lets JAX report every backend it does not find.
+    logging.getLogger("jax").setLevel(logging.WARNING)
     cache = os.environ.get("ECGJAX_CACHE", str(Path.home() / ".cache" / "ecgjax"))
     if config.get("compilation_cache", True):
         jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "xla"))
@@ -62,7 +65,8 @@ def _parse(argv: list[str]) -> list[str]:
     except (flags.Error, TypeError, ValueError, OSError) as error:
         if debug:
             raise
-        fail(error)
+        # A config file's own error comes as the text of a traceback, with the error in its last line.
+        fail(str(error).strip().splitlines()[-1].partition(": ")[2] if "Traceback" in str(error) else error)
 
 
 def fail(error: object) -> NoReturn:

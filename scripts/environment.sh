@@ -30,6 +30,6 @@ find_python() {
       return
     fi
   done
-  echo "error: ecgjax needs Python 3.11 or newer; found $(python3 --version 2>&1 || echo none)" >&2
+  echo "error: ecgjax needs Python 3.11 or newer; found $(python3 --version 2>/dev/null || echo none)" >&2
   exit 2
 }

@@ -14,7 +14,9 @@ def get_config() -> ConfigDict:
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "ecgjax.main", *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "ecgjax.main", *arguments], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture
@@ -31,8 +33,9 @@ def config(tmp_path: Path) -> str:
         (["{config}", "stray"], "unexpected argument 'stray'"),
         (["{config}", "--workdri=x"], "workdri"),
         (["{config}"], "config.job is 'no_such_job'; expected one of pretrain"),
-        (["{config}", "--config.batchsize=3"], 'no such config field: \'batchsize\' Did you mean "batch_size"'),
+        (["{config}", "--config.batchsize=3"], "no such config field: 'batchsize' Did you mean \"batch_size\""),
         (["{config}", "--config.batch_size=many"], "batch_size"),
+        (["--config=configs/cpc_pretrain.py:big"], "cpc_pretrain.py:big: no such variant; expected reduced or paper"),
         (["--config=nowhere.py"], "nowhere.py: no such file"),
         (["--config=nowhere.py", "--config.seed=1"], "nowhere.py: no such file"),
     ],

@@ -22,7 +22,7 @@ MAX_RECORDS = 2**19
 """Above this, a sum of `_LOW_BITS` remainders could leave int32."""
 
 _LOW_BITS = 12
-_CELLS_PER_BLOCK = 2**23  # (records x replicates) handled by one call; bounds its temporaries to some 100 MB
+_CELLS_PER_BLOCK = 2**20  # (records x replicates) of one call: temporaries that stay near the caches
 _PADDING_STEP = 4  # classes whose smaller sides are within this factor share one compiled program
 
 
@@ -69,14 +69,15 @@ def replicate_aurocs(targets: NDArray, scores: NDArray, counts: NDArray) -> NDAr
         with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a class that a replicate does not define
             return (twice_pairs - numerator if swapped else numerator) / twice_pairs
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # sorting and XLA both release the interpreter lock
+    # Sorting and XLA both release the interpreter lock; more threads would only hold more temporaries.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         return np.stack(list(pool.map(one_class, range(n_classes))), axis=1)
 
 
 def _weight_blocks(counts: NDArray) -> list[Array]:
     """The weights on the device as (records + 1, replicates) blocks of one shape; the last record is the padding."""
     replicates, records = counts.shape
-    width = max(1, min(128, _CELLS_PER_BLOCK // records, replicates))
+    width = min(replicates, max(16, min(128, _CELLS_PER_BLOCK // records // 16 * 16)))
     small = counts.max(initial=0) < 2**8  # always so for resamples of single records: an eighth of the memory traffic
     blocks = []
     for start in range(0, replicates, width):
@@ -113,9 +114,21 @@ def _pad(values: NDArray, length: int, fill: int) -> NDArray[np.int32]:
 def _sums(weights: Array, c: _SortedClass) -> Array:
     """(4, replicates): numerator's high and low part, weight of the smaller side, weight of the larger side."""
     larger = weights[c.order].astype(jnp.int32)
-    sums = jax.ops.segment_sum(larger, c.segment, 2 * len(c.rare) + 1, indices_are_sorted=True)
-    below = jnp.cumsum(sums, axis=0)
+    sums = jax.ops.segment_sum(larger, c.segment, min(2 * len(c.rare), len(c.order)) + 1, indices_are_sorted=True)
+    below = _cumulate(sums)
     smaller = weights[c.rare].astype(jnp.int32)
     products = smaller * (below[c.low] + below[c.high])
     low_part = products & ((1 << _LOW_BITS) - 1)
     return jnp.stack([(products >> _LOW_BITS).sum(0), low_part.sum(0), smaller.sum(0), below[-1]])
+
+
+def _cumulate(rows: Array) -> Array:
+    """Cumulative sum over the first axis."""
+    if jax.default_backend() != "cpu":
+        return jnp.cumsum(rows, axis=0)
+    # XLA's cumulative sum for CPUs makes several passes; one row after the other is ten times faster there.
+
+    def add(total: Array, row: Array) -> tuple[Array, Array]:
+        return total + row, total + row
+
+    return jax.lax.scan(add, jnp.zeros_like(rows[0]), rows)[1]

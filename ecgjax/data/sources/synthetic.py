@@ -20,15 +20,15 @@ from ecgjax.data.simulation.disturbance import disturbance
 from ecgjax.data.simulation.heart import Heart
 
 DESCRIPTIONS = {
-    "NORM": "normal: sinus rhythm of 60-100 per minute without any of the findings below",
+    "NORM": "normal: SR and none of the findings below",
     "SR": "sinus rhythm, 60-100 per minute",
     "SBRAD": "sinus bradycardia, below 60 per minute",
     "STACH": "sinus tachycardia, above 100 per minute",
-    "AFIB": "atrial fibrillation: no P, f waves, irregularly irregular",
-    "1AVB": "first-degree AV block: PR above 200 ms",
-    "CLBBB": "complete left bundle branch block: QRS of 120 ms or more",
-    "CRBBB": "complete right bundle branch block: QRS of 120 ms or more, late R' in V1",
-    "PVC": "premature ventricular complexes with compensatory pause",
+    "AFIB": "atrial fibrillation: no P, irregularly irregular",
+    "1AVB": "first-degree AV block, PR above 200 ms",
+    "CLBBB": "complete left bundle branch block, QRS from 120 ms",
+    "CRBBB": "complete right bundle branch block, QRS from 120 ms",
+    "PVC": "premature ventricular complexes",
     "STE_ANT": "ST elevation, anterior",
     "STE_INF": "ST elevation, inferior",
     "MUSCLE": "muscle noise",
