@@ -52,7 +52,5 @@ def arguments(tensors: Tensors) -> dict[str, Any]:
     width = tensors["encoder.layer_norm.weight"].shape[0]
     sizes = {SIZES[size][0]: size for size in SIZES}
     if width not in sizes:
-        raise ValueError(
-            f"encoder.layer_norm.weight has {width} channels, expected one of {', '.join(map(str, sizes))}"
-        )
+        raise ValueError(f"encoder.layer_norm.weight has {width} channels, expected {' or '.join(map(str, sizes))}")
     return {"size": sizes[width]}

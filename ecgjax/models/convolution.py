@@ -1,9 +1,15 @@
 """Convolutions and pooling over time of (batch, time, channels).
 
 Grouped convolutions have one meaning and four forms. What is fastest differs: TPU and GPU want the plain operation,
+<<<<<<< HEAD
 while on a CPU XLA's weight gradient of it takes up to ten times as long as the rest. There a dense convolution per group
 takes its place, or one matrix product per group, whose matrix holds the kernel once for every output of a block, or,
 for long kernels, one matrix product per group and frequency.
+=======
+while on a CPU XLA's weight gradient of it takes up to ten times as long as the rest. There its place is taken by a
+dense convolution per group, by one matrix product per group whose matrix holds the kernel once for every output of a
+block, or, for long kernels, by one matrix product per group and frequency.
+>>>>>>> part2-vit
 """
 
 from collections.abc import Callable
@@ -59,8 +65,8 @@ def cpu_form(groups: int, outputs: int, width: int = 16, stride: int = 1) -> str
     """The form for a CPU, by measurement (`benchmarks/convolutions.py`).
 
     Measured with 16 taps and 16 channels per group, and with 128 taps and 48 channels per group: there "fft" takes a
-    ninth of the time of "plain", gradients included. "split" is a fifth faster than "blocks of 4" for 25 groups too, but
-    each of its parts takes a tenth of a second to compile.
+    ninth of the time of "plain", gradients included. "split" is a fifth faster than "blocks of 4" for 25 groups too,
+    but each of its parts takes a tenth of a second to compile.
     """
     if width >= 64 and stride == 1:
         return "fft"

@@ -73,8 +73,8 @@ class StMem(nn.Module):
         init, vector = nn.initializers.xavier_uniform(), nn.initializers.normal(0.02)
         table = self.variable("buffers", "position", lambda: jnp.asarray(position_table())).value.astype(x.dtype)
         separator = self.param("separator", vector, (WIDTH,)).astype(x.dtype)
-        lead_vectors = [self.param(f"lead_{i}", vector, (WIDTH,)) for i in range(len(CANONICAL_LEADS))]
-        lead_vectors = jnp.stack([lead_vectors[i] for i in self.leads]).astype(x.dtype)
+        all_leads = [self.param(f"lead_{i}", vector, (WIDTH,)) for i in range(len(CANONICAL_LEADS))]
+        lead_vectors = jnp.stack([all_leads[i] for i in self.leads]).astype(x.dtype)
 
         x = x.swapaxes(1, 2).reshape(batch, leads, patches, PATCH)
         x = Dense(WIDTH, kernel_init=init, name="patches")(LayerNorm(name="patch_norm")(x))

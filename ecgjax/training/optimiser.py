@@ -14,7 +14,6 @@ import optax
 from ecgjax.errors import UserError
 from ecgjax.training.schedules import Schedule
 
-
 FROZEN = "frozen"
 """Name of the group of parameters that are not trained: no update, no decay, no moments; its rate is 0."""
 

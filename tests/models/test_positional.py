@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 def test_sine_cosine() -> None:
     table = sine_cosine([0, 1, 3], 8)
     np.testing.assert_allclose(table[0], [0] * 4 + [1] * 4)
-    np.testing.assert_allclose(table[2], [f(3 / 10 ** k) for f in (np.sin, np.cos) for k in range(4)])
+    np.testing.assert_allclose(table[2], [f(3 / 10**k) for f in (np.sin, np.cos) for k in range(4)])
 
 
 def test_tables_are_the_references() -> None:
@@ -28,7 +28,9 @@ def test_tables_are_the_references() -> None:
     np.testing.assert_allclose(st_mem.position_table(), expected, atol=2e-6)
 
 
-@pytest.mark.parametrize(("length", "width", "padding"), [(1, 4, (2, 1)), (9, 4, (2, 1)), (5, 64, (32, 31)), (7, 3, (0, 0))])
+@pytest.mark.parametrize(
+    ("length", "width", "padding"), [(1, 4, (2, 1)), (9, 4, (2, 1)), (5, 64, (32, 31)), (7, 3, (0, 0))]
+)
 def test_fft_form_is_the_plain_convolution(length: int, width: int, padding: tuple[int, int]) -> None:
     x = jnp.asarray(RNG.standard_normal((2, length, 6)), jnp.float32)
     kernel = jnp.asarray(RNG.standard_normal((width, 2, 12)), jnp.float32)
