@@ -1,15 +1,9 @@
 """Convolutions and pooling over time of (batch, time, channels).
 
 Grouped convolutions have one meaning and four forms. What is fastest differs: TPU and GPU want the plain operation,
-<<<<<<< HEAD
-while on a CPU XLA's weight gradient of it takes up to ten times as long as the rest. There a dense convolution per group
-takes its place, or one matrix product per group, whose matrix holds the kernel once for every output of a block, or,
-for long kernels, one matrix product per group and frequency.
-=======
 while on a CPU XLA's weight gradient of it takes up to ten times as long as the rest. There its place is taken by a
 dense convolution per group, by one matrix product per group whose matrix holds the kernel once for every output of a
 block, or, for long kernels, by one matrix product per group and frequency.
->>>>>>> part2-vit
 """
 
 from collections.abc import Callable
