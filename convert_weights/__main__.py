@@ -74,10 +74,12 @@ def _run(flags: argparse.Namespace) -> None:
     if flags.verify:
         if flags.out or flags.to:
             raise UserError("--verify takes MODEL DIR and nothing else")
-        difference = conversion.verify(flags.model, flags.source)
+        difference, facts = conversion.verify(flags.model, flags.source)
         print(
             f"{flags.source}: features of the fixed input are those on the card (relative difference {difference:.1e})"
         )
+        for fact in facts:
+            print(f"{flags.source}: {fact}")
     elif flags.out is None:
         raise UserError("--out is missing; expected the folder to write, or with --to=torch the file *.safetensors")
     elif flags.to == "torch":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ecgjax
-from convert_weights import mapping, names, self_check
+from convert_weights import mapping, names, published_checks, self_check
 from convert_weights.groups import Selection, select
 from convert_weights.known_files import KNOWN, KnownFile
 from convert_weights.reader import Checkpoint, read_checkpoint
@@ -59,19 +59,29 @@ def convert(model: str, source: Path, out: Path) -> dict[str, Any]:
     return card
 
 
-def verify(model: str, directory: Path) -> float:
-    """Recomputes the self-check of converted weights.
+def verify(model: str, directory: Path) -> tuple[float, list[str]]:
+    """Recomputes the self-check of converted weights, and compares with what is published about their source file.
 
     Returns:
-        The greatest difference from the card, relative to the features' root mean square.
+        The greatest difference from the card, relative to the features' root mean square, and a line for each published
+        fact that was found to hold.
 
     Raises:
-        UserError: not weights of this model, damaged ones, or features that differ.
+        UserError: not weights of this model, damaged ones, or features or published values that differ.
     """
     _names(model)
-    found = self_check.compute(ecgjax.load_model(model, directory))
+    loaded, card = ecgjax.load_model(model, directory), weights_io.load_card(directory)
+    found = self_check.compute(loaded)
     with _naming(directory):
-        return self_check.compare(found, weights_io.load_card(directory).get("self_check"))
+        difference = self_check.compare(found, card.get("self_check"))
+        source = card.get("source")
+        if not isinstance(source, dict):  # trained here
+            return difference, []
+        known = KNOWN.get(source["sha256"])
+        facts = [f"its SHA-256 is that of {known.description}"] if known else []
+        heads = weights_io.load_heads(directory)
+        outputs = published_checks.compare(loaded, heads, source["file"])
+    return difference, facts + ([outputs] if outputs else [])
 
 
 def export(model: str, directory: Path, out: Path) -> int:
