@@ -7,14 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from ecgjax.models.layers import Conv, Initialiser, gelu
+from ecgjax.models.layers import Conv, gelu, kaiming_normal
 
 Array = jax.Array
-
-
-def kaiming_normal(fan_in: int) -> Initialiser:
-    """Normal with variance 2 / fan_in (He et al. 2015)."""
-    return nn.initializers.normal((2 / fan_in) ** 0.5)
 
 
 class ChannelNorm(nn.Module):

@@ -27,7 +27,7 @@ from ecgjax.errors import UserError
 from ecgjax.models import arguments as check
 from ecgjax.models.attention import Block
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
-from ecgjax.models.layers import Dense, Initialiser, LayerNorm
+from ecgjax.models.layers import Dense, Initialiser, LayerNorm, normal
 from ecgjax.models.positional import sine_cosine
 
 Array = jax.Array
@@ -55,7 +55,7 @@ def position_table() -> np.ndarray:
 
 def depth_scaled(block: int) -> Initialiser:
     """Normal of std 0.02, less in deeper blocks, so that the residual stream does not grow; `block` counts from 0."""
-    return nn.initializers.normal(0.02 / math.sqrt(2 * (block + 1)))
+    return normal(0.02 / math.sqrt(2 * (block + 1)))
 
 
 class EcgJepa(nn.Module):
@@ -78,7 +78,7 @@ class EcgJepa(nn.Module):
         table = table.reshape(len(LEADS), POSITIONS, WIDTH)[np.asarray(self.leads), : samples // PATCH]
         position = table.reshape(1, -1, WIDTH).astype(x.dtype)
         x = x.swapaxes(1, 2).reshape(batch, -1, PATCH)
-        init = nn.initializers.normal(0.02)
+        init = normal(0.02)
         x = Dense(WIDTH, kernel_init=init, name="patches")(x)
         taps = {"patches": x}
         for i in range(BLOCKS):

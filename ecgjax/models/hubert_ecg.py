@@ -23,7 +23,7 @@ from ecgjax.errors import UserError
 from ecgjax.models import arguments as check
 from ecgjax.models.conv_extractor import ConvExtractor, least_samples
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
-from ecgjax.models.layers import Dense, LayerNorm
+from ecgjax.models.layers import Dense, LayerNorm, normal
 from ecgjax.models.wav2vec import ContextNetwork, check_rates, rate_groups
 
 Array = jax.Array
@@ -64,7 +64,7 @@ class HubertEcg(nn.Module):
         x = x.swapaxes(1, 2).reshape(batch, -1, 1)
         x, taps = ConvExtractor(EXTRACTOR_WIDTH, EXTRACTOR, name="extractor")(x)
         x = LayerNorm(name="extractor_norm")(x)
-        x = taps["projection"] = Dense(self.width, kernel_init=nn.initializers.normal(0.02), name="projection")(x)
+        x = taps["projection"] = Dense(self.width, kernel_init=normal(0.02), name="projection")(x)
         context = ContextNetwork(
             self.layers,
             self.heads,

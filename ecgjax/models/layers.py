@@ -20,15 +20,29 @@ Array = jax.Array
 Initialiser = Callable[[Array, Sequence[int]], Array]
 
 
+def uniform(bound: float) -> Initialiser:
+    """Uniform on +-bound."""
+    return lambda key, shape: _shaped(_uniform(key, bound, _size(shape)), tuple(shape))
+
+
+def normal(deviation: float) -> Initialiser:
+    """Normal with mean 0."""
+    return lambda key, shape: _shaped(_normal(key, deviation, _size(shape)), tuple(shape))
+
+
 def torch_uniform(fan_in: int) -> Initialiser:
     """Torch's default for weights and biases of linear layers and convolutions: uniform on +-1/sqrt(fan_in)."""
-    bound = 1.0 / math.sqrt(fan_in)
-    return lambda key, shape: _shaped(_uniform(key, bound, _size(shape)), tuple(shape))
+    return uniform(1.0 / math.sqrt(fan_in))
 
 
 def kaiming_normal(fan_in: int) -> Initialiser:
     """Normal with variance 2 / fan_in (He et al. 2015, arXiv:1502.01852)."""
-    return lambda key, shape: _shaped(_normal(key, math.sqrt(2 / fan_in), _size(shape)), tuple(shape))
+    return normal(math.sqrt(2 / fan_in))
+
+
+def xavier_uniform(key: Array, shape: Sequence[int]) -> Array:
+    """Uniform with variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010), of a linear layer's kernel."""
+    return uniform(math.sqrt(6 / sum(shape)))(key, shape)
 
 
 # A random number generator takes a third of a second to compile for every size, and a network has sixty shapes: so

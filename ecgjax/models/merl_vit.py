@@ -25,7 +25,7 @@ from ecgjax.models import arguments as check
 from ecgjax.models.attention import Block
 from ecgjax.models.contracts import MIMIC_LEADS
 from ecgjax.models.encoder import HEAD_ONLY, Encoder, Features, ModelSpec
-from ecgjax.models.layers import Conv, LayerNorm
+from ecgjax.models.layers import Conv, LayerNorm, normal
 
 Array = jax.Array
 
@@ -52,7 +52,7 @@ class VitTiny(nn.Module):
                 f"model merl_vit: {x.shape[1]} samples; expected a multiple of {PATCH} up to {PATCH * POSITIONS}"
             )
         x = Conv(WIDTH, PATCH, PATCH, use_bias=False, name="patches")(x)
-        position = self.param("position", nn.initializers.normal(1.0), (POSITIONS, WIDTH))
+        position = self.param("position", normal(1.0), (POSITIONS, WIDTH))
         x = x + position[None, : x.shape[1]].astype(x.dtype)
         taps = {"patches": x}
         for i in range(BLOCKS):

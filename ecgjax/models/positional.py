@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from ecgjax.models.convolution import convolution
-from ecgjax.models.layers import Initialiser, gelu, torch_uniform
+from ecgjax.models.layers import Initialiser, gelu, normal, torch_uniform
 
 Array = jax.Array
 
@@ -60,4 +60,4 @@ def _norm(v: Array) -> Array:
 
 def scaled_normal(width: int, channels: int) -> Initialiser:
     """wav2vec 2.0's initialisation of the positional kernel: normal with variance 4 / (width channels)."""
-    return nn.initializers.normal(math.sqrt(4 / (width * channels)))
+    return normal(math.sqrt(4 / (width * channels)))

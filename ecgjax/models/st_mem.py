@@ -30,7 +30,7 @@ from ecgjax.errors import UserError
 from ecgjax.models import arguments as check
 from ecgjax.models.attention import Block
 from ecgjax.models.encoder import HEAD_ONLY, Encoder, Features, ModelSpec
-from ecgjax.models.layers import Dense, LayerNorm
+from ecgjax.models.layers import Dense, LayerNorm, normal, xavier_uniform
 from ecgjax.models.positional import sine_cosine
 
 Array = jax.Array
@@ -70,7 +70,7 @@ class StMem(nn.Module):
                 f"model st_mem: {samples} samples; expected a multiple of {PATCH} up to {PATCH * POSITIONS}"
             )
         patches = samples // PATCH
-        init, vector = nn.initializers.xavier_uniform(), nn.initializers.normal(0.02)
+        init, vector = xavier_uniform, normal(0.02)
         table = self.variable("buffers", "position", lambda: jnp.asarray(position_table())).value.astype(x.dtype)
         separator = self.param("separator", vector, (WIDTH,)).astype(x.dtype)
         all_leads = [self.param(f"lead_{i}", vector, (WIDTH,)) for i in range(len(CANONICAL_LEADS))]

@@ -12,7 +12,7 @@ from flax import linen as nn
 from ecgjax.models import arguments as check
 from ecgjax.models.attention import Block
 from ecgjax.models.encoder import Groups
-from ecgjax.models.layers import Initialiser, LayerNorm
+from ecgjax.models.layers import Initialiser, LayerNorm, normal
 from ecgjax.models.positional import PositionalConv
 
 Array = jax.Array
@@ -57,7 +57,7 @@ class ContextNetwork(nn.Module):
                 dropout=self.dropout,
                 attention_dropout=self.attention_dropout,
                 activation_dropout=self.activation_dropout,
-                kernel_init=nn.initializers.normal(0.02),
+                kernel_init=normal(0.02),
                 name=f"layer_{i}",
             )
             y = block(x, train)
