@@ -6,7 +6,7 @@ Columns: milliseconds of the forward pass (evaluation mode) and of a training st
 head with 71 outputs, all gradients, AdamW), best of the repeats; the same for torch, and ecgjax / torch; arithmetic of
 the architecture itself (its plain form, GFLOP) and of the compiled program; bytes the compiled step accesses, and its
 peak memory beside the arguments, by XLA's own accounts. ecgjax and torch take turns, so that a busy machine is unfair
-to neither.
+to neither. On a shared machine compare processor time on one core: `taskset -c 1 python -m benchmarks.models --cpu_time`.
 """
 
 import json
@@ -163,6 +163,8 @@ def line(row: dict[str, Any]) -> str:
 
 def main(_: list[str]) -> None:
     columns = f"{'ms':>8} {'torch':>8} {'ratio':>5} {'GF':>7} {'GF run':>7} {'GB':>6} {'MB':>6}"
+    if torch is not None and FLAGS.cpu_time:
+        torch.set_num_threads(1)
     print(f"batch {FLAGS.batch}, {jax.devices()[0].device_kind}, {'processor' if FLAGS.cpu_time else 'wall'} time")
     print(" |".join([f"{'':<12}", f"{'forward: ' + columns:>52}"[-52:], f"{'step: ' + columns:>52}"[-52:]]))
     rows = []

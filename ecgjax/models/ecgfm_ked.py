@@ -22,7 +22,7 @@ from ecgjax.models import arguments as check
 from ecgjax.models.contracts import MIMIC_LEADS, Contract, choose
 from ecgjax.models.convolution import average_pool, max_pool
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
-from ecgjax.models.layers import BatchNorm, Conv, kaiming_normal
+from ecgjax.models.layers import BatchNorm, Conv, kaiming_normal, stored
 
 Array = jax.Array
 
@@ -80,7 +80,7 @@ class Bottleneck(nn.Module):
             identity = average_pool(identity, 2, 2)
         if identity.shape[-1] != x.shape[-1]:
             identity = ConvNorm(EXPANSION * self.width, 1, name="identity")(identity, train)
-        return nn.relu(x + identity)
+        return stored(nn.relu(x + identity))
 
 
 class XResNet101(nn.Module):

@@ -20,7 +20,7 @@ from flax import linen as nn
 from ecgjax.models import arguments as check
 from ecgjax.models.contracts import MIMIC_LEADS, Contract, choose
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
-from ecgjax.models.layers import BatchNorm, Conv
+from ecgjax.models.layers import BatchNorm, Conv, stored
 
 Array = jax.Array
 
@@ -53,7 +53,7 @@ class BasicBlock(nn.Module):
         if self.stride != 1 or shortcut.shape[-1] != self.width:
             shortcut = Conv(self.width, 1, self.stride, use_bias=False, name="shortcut_conv")(shortcut)
             shortcut = BatchNorm(name="shortcut_norm")(shortcut, train)
-        return nn.relu(x + shortcut)
+        return stored(nn.relu(x + shortcut))
 
 
 class ResNet18(nn.Module):

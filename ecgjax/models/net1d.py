@@ -20,7 +20,7 @@ from ecgjax.errors import UserError
 from ecgjax.models import arguments as check
 from ecgjax.models.convolution import max_pool
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
-from ecgjax.models.layers import Conv, Dense
+from ecgjax.models.layers import Conv, Dense, stored
 
 Array = jax.Array
 
@@ -58,7 +58,7 @@ class Net1DBlock(nn.Module):
         if self.stride == 2:
             shortcut = max_pool(shortcut, 2, 2, (0, shortcut.shape[1] % 2), fill=0.0)
         extra = self.width - shortcut.shape[-1]
-        return x + jnp.pad(shortcut, ((0, 0), (0, 0), (extra // 2, extra - extra // 2)))
+        return stored(x + jnp.pad(shortcut, ((0, 0), (0, 0), (extra // 2, extra - extra // 2))))
 
 
 class Net1D(nn.Module):
