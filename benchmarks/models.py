@@ -6,7 +6,8 @@ Columns: milliseconds of the forward pass (evaluation mode) and of a training st
 head with 71 outputs, all gradients, AdamW), best of the repeats; the same for torch, and ecgjax / torch; arithmetic of
 the architecture itself (its plain form, GFLOP) and of the compiled program; bytes the compiled step accesses, and its
 peak memory beside the arguments, by XLA's own accounts. ecgjax and torch take turns, so that a busy machine is unfair
-to neither. On a shared machine compare processor time on one core: `taskset -c 1 python -m benchmarks.models --cpu_time`.
+to neither. On a shared machine compare processor time on one core:
+`taskset -c 1 python -m benchmarks.models --cpu_time`.
 """
 
 import json
