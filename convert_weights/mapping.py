@@ -88,15 +88,17 @@ LAYOUTS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarra
 def strip_prefixes(names: Names, tensors: Tensors) -> dict[str, np.ndarray]:
     """The tensors without the prefixes that wrappers put before their names.
 
+    A module that is registered twice is in the file twice; with equal values it counts once.
+
     Raises:
-        UserError: two names become the same.
+        UserError: two names become the same, and their values differ.
     """
     out: dict[str, np.ndarray] = {}
     for name, value in tensors.items():
         bare = name
         while prefix := next((p for p in names.PREFIXES if bare.startswith(p)), ""):
             bare = bare[len(prefix) :]
-        if bare in out:
+        if bare in out and not np.array_equal(out[bare], value):
             raise UserError(f"{names.MODEL}: tensor {name!r} and another are both {bare!r} without their prefixes")
         out[bare] = value
     return out
@@ -205,7 +207,7 @@ def _read(names: Names, encoder: Encoder, tensors: Tensors) -> dict[str, np.ndar
             continue
         used[path] = name
         try:
-            out = np.ascontiguousarray(LAYOUTS[rule.layout][0](value), np.float32)
+            out = np.asarray(LAYOUTS[rule.layout][0](value), np.float32)
             exact = LAYOUTS[rule.layout][1](out).shape == value.shape
         except (IndexError, ValueError):
             exact = False

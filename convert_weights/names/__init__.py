@@ -6,7 +6,19 @@ from typing import cast
 from convert_weights.mapping import Names
 from ecgjax.errors import UserError
 
-MODELS = ("ecg_cpc", "s4")
+MODELS = (
+    "ecg_cpc",
+    "ecg_fm",
+    "ecg_founder",
+    "ecg_jepa",
+    "ecgfm_ked",
+    "hubert_ecg",
+    "merl_resnet",
+    "merl_vit",
+    "net1d",
+    "s4",
+    "st_mem",
+)
 
 
 def get(model: str) -> Names:

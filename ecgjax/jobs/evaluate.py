@@ -136,6 +136,7 @@ def _set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, repo
         rate_factor=config.rate_factor,
         weight_decay=config.weight_decay,
         seed=config.seed,
+        paper_groups=config.protocol == "paper",
     )
     steps = len(data.rows["train"]) // config.batch_size
     return _Setting(config, directory, head_run, reported, model, data, cutter, program, batches, steps)

@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ecgjax.models import arguments as check
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import BatchNorm, Conv
-from ecgjax.models.s4 import S4Stack, check_arguments, check_window
+from ecgjax.models.s4 import S4Stack, check_arguments
 
 Array = jax.Array
 
@@ -79,7 +80,7 @@ def create(
         l_max: tokens the trained output vectors belong to; 1200 is the 10 s of pretraining. Any window may be fed.
         dropout: rate.
     """
-    check_window("ecg_cpc", seconds, RATE)
+    check.window("ecg_cpc", seconds, RATE)
     arguments = check_arguments(
         "ecg_cpc", width=width, layers=layers, state_size=state_size, seconds=seconds, l_max=l_max, dropout=dropout
     )

@@ -10,10 +10,18 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ecgjax.data.leads import CANONICAL as CANONICAL_LEADS
+from ecgjax.models import contracts
 
 Array = jax.Array
 Variables = dict[str, Any]
 """Linen variables: `params` (trained), `batch_stats` (running statistics), `buffers` (constants, never trained)."""
+
+
+Groups = tuple[tuple[str, tuple[str, ...]], ...]
+"""Ordered (group, name patterns)."""
+
+HEAD_ONLY: Groups = (("head", ("head/",)), ("frozen", ("encoder/",)))
+"""What the benchmark's fine-tuning does to encoders none of whose parameters its rate groups find."""
 
 
 class Features(NamedTuple):
@@ -38,13 +46,18 @@ class ModelSpec:
         name: registry name.
         sampling_rate: Hz at the model's input.
         seconds: window of the benchmark (protocol 2.3).
-        leads: leads the model takes, by name, out of the canonical twelve.
+        leads: leads the model takes, by name, out of the canonical twelve, in its own order.
+        contract: name of the input contract, "benchmark" or "authors".
+        steps: filters and scalings of the contract, names out of `ecgjax.models.contracts.STEPS`.
         channels: width of `pooled` and of each token of `sequence`.
         family: "state-space", "convolutional" or "transformer".
         reference: paper.
         licence: licence of the released weights, or why there are none.
         lr_groups: ordered (group, name patterns) for fine-tuning; patterns are regular expressions matched from the
-            start of "encoder/..." and "head/..." parameter paths. See `ecgjax.training.optimiser`.
+            start of "encoder/..." and "head/..." parameter paths. A group named "frozen" is not trained. See
+            `ecgjax.training.optimiser`.
+        paper_lr_groups: the groups that the benchmark's published fine-tuning really had, where a defect of its code
+            made them others than `lr_groups`; None: no difference.
         supervised: trained from scratch by the benchmark (mode "scratch") rather than pretrained.
     """
 
@@ -55,8 +68,11 @@ class ModelSpec:
     family: str
     reference: str
     licence: str
-    lr_groups: tuple[tuple[str, tuple[str, ...]], ...]
+    lr_groups: Groups
+    paper_lr_groups: Groups | None = None
     leads: tuple[str, ...] = CANONICAL_LEADS
+    contract: str = "benchmark"
+    steps: tuple[str, ...] = ()
     supervised: bool = False
 
 
@@ -77,20 +93,30 @@ class Encoder:
     @property
     def samples(self) -> int:
         """Samples of one window at the model's rate."""
-        return int(self.spec.seconds * self.spec.sampling_rate)
+        return int(self.spec.seconds * self.spec.sampling_rate + 1e-6)
+
+    @property
+    def dtype(self) -> str:
+        """Type of the activations. Parameters, statistics, norms and the returned features are float32 in any case."""
+        return self.arguments.get("dtype", "float32")
 
     def init(self, key: Array) -> Variables:
         """Fresh variables from a PRNG key (the paper's initialisation)."""
-        return _init(self.module, self.samples, key)
+        # Lazily: the initialisers run, the forward pass does not, and equal shapes are compiled once for all layers.
+        return dict(self.module.lazy_init({"params": key}, self._input(), False))
 
     def shapes(self) -> Variables:
         """`jax.ShapeDtypeStruct` of every variable; nothing is computed."""
-        return jax.eval_shape(partial(_init, self.module, self.samples), jax.random.key(0))
+        init = partial(self.module.init, train=False)
+        return dict(jax.eval_shape(init, {"params": jax.random.key(0)}, self._input()))
+
+    def _input(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, self.samples, len(self.spec.leads)), jnp.float32)
 
     def apply(
         self, variables: Variables, x: Array, train: bool = False, key: Array | None = None
     ) -> tuple[Features, Variables]:
-        """Runs the encoder.
+        """Prepares the signals as the contract says, and runs the encoder.
 
         Args:
             variables: as from `init`.
@@ -101,18 +127,17 @@ class Encoder:
         Returns:
             The features, and the variables beside `params` as they are afterwards (running statistics).
         """
-        x = jnp.where(jnp.isnan(x), jnp.zeros_like(x), x)
+        spec = self.spec
+        x = contracts.prepare(x, spec.leads, spec.steps, spec.sampling_rate)
+        x = x.astype(jnp.bfloat16) if self.dtype == "bfloat16" else x
         rest = {name: value for name, value in variables.items() if name != "params"}
         if not train:
             out: Features = self.module.apply(variables, x, False)  # type: ignore[assignment]
-            return out, rest
+            return _float32(out), rest
         rngs = {} if key is None else {"dropout": key}
         features, updated = self.module.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])
-        return features, {**rest, **updated}
+        return _float32(features), {**rest, **updated}
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _init(module: nn.Module, samples: int, key: Array) -> Variables:
-    # Under jit the forward pass that Linen's init runs is dead code, and only the initialisers are compiled.
-    x = jnp.zeros((1, samples, len(CANONICAL_LEADS)), jnp.float32)
-    return dict(module.init({"params": key}, x, False))
+def _float32(features: Features) -> Features:
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x, features)

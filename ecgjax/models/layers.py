@@ -1,20 +1,87 @@
-"""Layers that two or more models share, with the behaviour and the initialisation of their torch namesakes."""
+"""Layers that two or more models share, with the behaviour and the initialisation of their torch namesakes.
+
+Parameters and statistics are float32; computation is in the type of the input, in norms always in float32.
+"""
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from ecgjax.models.convolution import Padding, convolution
+
 Array = jax.Array
 
 
-def torch_uniform(fan_in: int) -> Callable[[Array, Sequence[int]], Array]:
+Initialiser = Callable[[Array, Sequence[int]], Array]
+
+
+def uniform(bound: float) -> Initialiser:
+    """Uniform on +-bound."""
+    return lambda key, shape: _shaped(_uniform(key, bound, _size(shape)), tuple(shape))
+
+
+def normal(deviation: float) -> Initialiser:
+    """Normal with mean 0."""
+    return lambda key, shape: _shaped(_normal(key, deviation, _size(shape)), tuple(shape))
+
+
+def torch_uniform(fan_in: int) -> Initialiser:
     """Torch's default for weights and biases of linear layers and convolutions: uniform on +-1/sqrt(fan_in)."""
-    bound = 1.0 / math.sqrt(fan_in)
-    return lambda key, shape: jax.random.uniform(key, tuple(shape), jnp.float32, -bound, bound)
+    return uniform(1.0 / math.sqrt(fan_in))
+
+
+def kaiming_normal(fan_in: int) -> Initialiser:
+    """Normal with variance 2 / fan_in (He et al. 2015, arXiv:1502.01852)."""
+    return normal(math.sqrt(2 / fan_in))
+
+
+def xavier_uniform(key: Array, shape: Sequence[int]) -> Array:
+    """Uniform with variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010), of a linear layer's kernel."""
+    return uniform(math.sqrt(6 / sum(shape)))(key, shape)
+
+
+# A random number generator takes a third of a second to compile for every size, and a network has sixty shapes: so
+# vectors of a few sizes are drawn, and cut.
+
+
+def _size(shape: Sequence[int]) -> int:
+    return max(1 << 14, 1 << (math.prod(shape) - 1).bit_length())
+
+
+@partial(jax.jit, static_argnums=2)
+def _uniform(key: Array, bound: float, size: int) -> Array:
+    return jax.random.uniform(key, (size,), jnp.float32, -bound, bound)
+
+
+@partial(jax.jit, static_argnums=2)
+def _normal(key: Array, deviation: float, size: int) -> Array:
+    return deviation * jax.random.normal(key, (size,), jnp.float32)
+
+
+@partial(jax.jit, static_argnums=1)
+def _shaped(values: Array, shape: tuple[int, ...]) -> Array:
+    return values[: math.prod(shape)].reshape(shape)
+
+
+def stored(x: Array) -> Array:
+    """The same array, computed once and kept: for streams of residual sums.
+
+    XLA's CPU compiler fuses elementwise operations into every one of their users, so it recomputes such a stream from
+    its start in each block, forwards and backwards (in 33 blocks of ecgfm_ked: 40 % of the forward pass). It does not
+    fuse across a branch, while `lax.optimization_barrier` is gone before it fuses.
+    """
+
+    def keep(x: Array) -> Array:
+        bits = lax.bitcast_convert_type(x.ravel()[0], f"uint{8 * x.dtype.itemsize}")
+        # Always true, which the compiler does not find out.
+        return lax.cond((bits & 1) < 2, lambda x: x, jnp.zeros_like, x)
+
+    return lax.platform_dependent(x, cpu=keep, default=lambda x: x)
 
 
 def gelu(x: Array) -> Array:
@@ -28,18 +95,21 @@ class Dense(nn.Module):
     Attributes:
         features: output channels.
         use_bias: add a bias.
+        kernel_init: initialiser of the kernel, beside a bias of 0; None: torch's default for both.
     """
 
     features: int
     use_bias: bool = True
+    kernel_init: Initialiser | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         fan_in = x.shape[-1]
-        x = x @ self.param("kernel", torch_uniform(fan_in), (fan_in, self.features))
+        default = torch_uniform(fan_in)
+        x = x @ self.param("kernel", self.kernel_init or default, (fan_in, self.features)).astype(x.dtype)
         if self.use_bias:
-            bias = self.param("bias", torch_uniform(fan_in), (self.features,))
-            x = x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+            bias = self.param("bias", nn.initializers.zeros if self.kernel_init else default, (self.features,))
+            x = x + _row(bias.astype(x.dtype), x)
         return x
 
 
@@ -50,29 +120,28 @@ class Conv(nn.Module):
         features: output channels.
         width: taps of the kernel.
         stride: step.
-        padding: zeros before and after.
+        padding: zeros before and after, or "same" (TensorFlow's: ceil(time / stride) outputs).
         use_bias: add a bias.
+        groups: independent parts of the channels.
+        kernel_init: initialiser of the kernel; None: torch's default.
     """
 
     features: int
     width: int
     stride: int = 1
-    padding: tuple[int, int] = (0, 0)
+    padding: Padding = (0, 0)
     use_bias: bool = True
+    groups: int = 1
+    kernel_init: Initialiser | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        channels = x.shape[-1]
-        fan_in = channels * self.width
-        kernel = self.param("kernel", torch_uniform(fan_in), (self.width, channels, self.features))
-        if self.width == self.stride == 1 and self.padding == (0, 0):
-            x = x @ kernel[0]
-        else:
-            x = lax.conv_general_dilated(
-                x, kernel, (self.stride,), (self.padding,), dimension_numbers=("NWC", "WIO", "NWC")
-            )
+        inside = x.shape[-1] // self.groups
+        default = torch_uniform(inside * self.width)
+        kernel = self.param("kernel", self.kernel_init or default, (self.width, inside, self.features))
+        x = convolution(x, kernel.astype(x.dtype), self.stride, self.padding, self.groups)
         if self.use_bias:
-            x = x + self.param("bias", torch_uniform(fan_in), (self.features,))[None, None]
+            x = x + _row(self.param("bias", default, (self.features,)).astype(x.dtype), x)
         return x
 
 
@@ -85,15 +154,18 @@ class BatchNorm(nn.Module):
     Attributes:
         momentum: weight of the new batch in the running statistics.
         epsilon: added to the variance.
+        scale_init: initial scale.
     """
 
     momentum: float = 0.1
     epsilon: float = 1e-5
+    scale_init: float = 1.0
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
+        channels, dtype = x.shape[-1], x.dtype
+        x = _at_least_float32(x)
+        scale = self.param("scale", nn.initializers.constant(self.scale_init), (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
@@ -107,7 +179,8 @@ class BatchNorm(nn.Module):
                 keep, new = 1.0 - self.momentum, self.momentum
                 running_mean.value = keep * running_mean.value + new * mean
                 running_var.value = keep * running_var.value + new * var * (n / max(n - 1, 1))
-        return (x - _row(mean, x)) * _row(scale * lax.rsqrt(var + self.epsilon), x) + _row(bias, x)
+        x = (x - _row(mean, x)) * _row(scale * lax.rsqrt(var + self.epsilon), x) + _row(bias, x)
+        return x.astype(dtype)
 
 
 class LayerNorm(nn.Module):
@@ -123,9 +196,10 @@ class LayerNorm(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        dtype, x = x.dtype, _at_least_float32(x)
         x = x - jnp.mean(x, -1, keepdims=True)
         x = x * lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + self.epsilon)
-        return x * _row(scale, x) + _row(bias, x)
+        return (x * _row(scale, x) + _row(bias, x)).astype(dtype)
 
 
 class TiedDropout(nn.Module):
@@ -145,3 +219,7 @@ class TiedDropout(nn.Module):
 def _row(v: Array, x: Array) -> Array:
     """A vector over channels, shaped to combine with `x`; rank promotion is never left to chance."""
     return v.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def _at_least_float32(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ecgjax.errors import UserError
 from ecgjax.models import registry
@@ -16,7 +16,17 @@ from ecgjax.models import weights as weights_io
 from ecgjax.models.encoder import CANONICAL_LEADS, Encoder, Features, ModelSpec, Variables
 
 # Arguments that say how a model is used, not what its weights mean.
-RUN_ARGUMENTS = ("dropout", "seconds")
+RUN_ARGUMENTS = (
+    "activation_dropout",
+    "attention_dropout",
+    "contract",
+    "dropout",
+    "dtype",
+    "layerdrop",
+    "leads",
+    "seconds",
+    "train_extractor",
+)
 
 
 class Model:
@@ -82,7 +92,11 @@ def load_model(name: str, weights: str | Path | None = None, seed: int = 0, **ar
             raise UserError(f"{directory}: weights have {key}={stored[key]!r}, not {value!r}; leave {key} out")
     encoder = registry.create(name, **{**stored, **arguments})
     _check_shapes(directory, encoder, variables)
-    return Model(encoder, jax.tree.map(jnp.asarray, variables))
+    flat = flatten_dict(variables)
+    del variables
+    for path in flat:  # one by one, so that there are never two copies of all of them
+        flat[path] = jnp.asarray(flat[path])
+    return Model(encoder, unflatten_dict(flat))
 
 
 def _check_shapes(directory: Path, encoder: Encoder, variables: Variables) -> None:

@@ -15,7 +15,16 @@ from ecgjax.models.encoder import Encoder
 # group "ecgjax.models" (name = "module").
 _MODELS = {
     "ecg_cpc": "ecgjax.models.ecg_cpc",
+    "ecg_fm": "ecgjax.models.ecg_fm",
+    "ecg_founder": "ecgjax.models.ecg_founder",
+    "ecg_jepa": "ecgjax.models.ecg_jepa",
+    "ecgfm_ked": "ecgjax.models.ecgfm_ked",
+    "hubert_ecg": "ecgjax.models.hubert_ecg",
+    "merl_resnet": "ecgjax.models.merl_resnet",
+    "merl_vit": "ecgjax.models.merl_vit",
+    "net1d": "ecgjax.models.net1d",
     "s4": "ecgjax.models.s4",
+    "st_mem": "ecgjax.models.st_mem",
 }
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ecgjax.errors import UserError
+from ecgjax.models import arguments as check
 from ecgjax.models import s4_kernel
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import Conv, Dense, LayerNorm, TiedDropout, gelu
@@ -140,7 +141,7 @@ def create(
         l_max: length the trained output vectors belong to; None: the window's samples.
         dropout: rate.
     """
-    check_window("s4", seconds, RATE)
+    check.window("s4", seconds, RATE)
     l_max = int(seconds * RATE) if l_max is None else l_max
     arguments = check_arguments(
         "s4", width=width, layers=layers, state_size=state_size, seconds=seconds, l_max=l_max, dropout=dropout
@@ -175,13 +176,3 @@ def check_arguments(model: str, **arguments: Any) -> dict[str, Any]:
     if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1):
         raise UserError(f"model {model}: dropout is {dropout!r}; expected a number from 0 up to below 1")
     return arguments
-
-
-def check_window(model: str, seconds: float, rate: float) -> None:
-    """Refuses a window without a sample.
-
-    Raises:
-        UserError: names the model, the value and what is expected.
-    """
-    if not (isinstance(seconds, (int, float)) and 1 <= seconds * rate < math.inf):
-        raise UserError(f"model {model}: seconds is {seconds!r}; expected a number, at least one sample at {rate:g} Hz")

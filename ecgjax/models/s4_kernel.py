@@ -17,6 +17,7 @@ rounding error); odd l works; a kernel longer than l is a pure function of Ct (t
 Shape suffixes: H channels, N stored modes, M kernels, F frequencies, L taps.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -72,6 +73,7 @@ def _complex(x: Array) -> Array:
     return jax.lax.complex(x[..., 0], x[..., 1])
 
 
+@partial(jax.jit, static_argnums=(2, 3))
 def kernel(C: Array, system: System, l_max: int, length: int) -> Array:
     """The convolution kernel.
 
@@ -189,6 +191,7 @@ def _apply(C: Array, matrix: Array) -> Array:
     return jnp.stack([out.real, out.imag], -1)
 
 
+@partial(jax.jit, static_argnums=2)
 def truncate(C: Array, system: System, l_max: int) -> Array:
     """Ct = C (I - Abar^l): what is stored, from the plain output vector.
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 import ecgjax
 from ecgjax import atomic
 from ecgjax.errors import UserError
+from ecgjax.models import safetensors_file
 from ecgjax.models.encoder import Encoder, Variables
 
 WEIGHTS = "weights.safetensors"
@@ -46,12 +47,12 @@ def save_weights(
         UserError: the folder may not be written, or the disk is full.
     """
     tree = dict(variables) if not heads else {**variables, HEADS: dict(heads)}
-    tensors = {key: np.ascontiguousarray(value) for key, value in flatten_dict(tree, sep="/").items()}
+    tensors = {key: np.asarray(value) for key, value in flatten_dict(tree, sep="/").items()}
     with ecgjax.errors.disk_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         (directory / CARD).unlink(missing_ok=True)
     with atomic.replacing(directory / WEIGHTS) as temporary:
-        save_file(tensors, temporary)
+        safetensors_file.write(temporary, tensors)
     content = {
         "model": encoder.spec.name,
         "arguments": dict(encoder.arguments),
@@ -124,7 +125,8 @@ def _load(directory: Path) -> dict[str, Any]:
     if _sha256(path) != load_card(directory)["sha256"]:
         raise UserError(f"{path}: damaged or replaced: its SHA-256 is not the one in {CARD}; convert or copy it again")
     try:
-        return dict(unflatten_dict(load_file(path), sep="/"))
+        # Read rather than memory-mapped: mapped pages would stay in memory beside the arrays made of them.
+        return dict(unflatten_dict(load_file(path, backend="pread"), sep="/"))
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file ({error})") from error
 

@@ -14,6 +14,9 @@ import optax
 from ecgjax.errors import UserError
 from ecgjax.training.schedules import Schedule
 
+FROZEN = "frozen"
+"""Name of the group of parameters that are not trained: no update, no decay, no moments; its rate is 0."""
+
 
 class GroupRow(NamedTuple):
     """One line of the table of groups."""
@@ -75,7 +78,7 @@ def adamw(
 
     Args:
         labels: group name of each parameter, from `rate_groups`.
-        rates: base learning rate of each group.
+        rates: base learning rate of each group; the group `FROZEN` is left alone.
         weight_decay: decoupled: a parameter shrinks by rate x weight_decay per update.
         schedule: factor on every base rate as a function of the updates made; None is constant.
     """
@@ -87,7 +90,9 @@ def adamw(
     used = set(jax.tree.leaves(labels))
     return optax.multi_transform(
         {
-            name: optax.adamw(rate(rates[name]), b1=0.9, b2=0.999, eps=1e-8, weight_decay=weight_decay)
+            name: optax.set_to_zero()
+            if name == FROZEN
+            else optax.adamw(rate(rates[name]), b1=0.9, b2=0.999, eps=1e-8, weight_decay=weight_decay)
             for name in sorted(used)
         },
         labels,

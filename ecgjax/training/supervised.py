@@ -104,6 +104,7 @@ def build(
     rate_factor: float,
     weight_decay: float,
     seed: int,
+    paper_groups: bool = False,
 ) -> Program:
     """Puts a head on a model and compiles the run's functions.
 
@@ -116,6 +117,8 @@ def build(
         rate_factor: see above.
         weight_decay: on every trained parameter.
         seed: of the head's initialisation and of dropout.
+        paper_groups: with the rate groups that the benchmark's published numbers really had
+            (`ModelSpec.paper_lr_groups`).
     """
     encoder = model.encoder
     head = heads.create(mode.head, encoder.spec.channels, n_classification + n_regression)
@@ -126,7 +129,7 @@ def build(
     if mode.trains_encoder:
         copied = jax.tree.map(jnp.copy, dict(model.variables))  # the step donates its state, not the caller's weights
         params, rest, frozen = {"encoder": copied.pop("params"), **params}, copied, {}
-    groups, rates = rate_groups_of(encoder.spec, mode, learning_rate, rate_factor)
+    groups, rates = rate_groups_of(encoder.spec, mode, learning_rate, rate_factor, paper_groups)
     labels, rows = optimiser.rate_groups(params, groups, rates)
     updates = optimiser.adamw(labels, rates, weight_decay)
 
@@ -149,13 +152,16 @@ def build(
 
 
 def rate_groups_of(
-    spec: ModelSpec, mode: Mode, learning_rate: float, rate_factor: float
+    spec: ModelSpec, mode: Mode, learning_rate: float, rate_factor: float, paper: bool = False
 ) -> tuple[Sequence[tuple[str, Sequence[str]]], Mapping[str, float]]:
     """The learning-rate groups of a mode, and their rates (protocol 3.2)."""
     if not mode.trains_encoder:
         return (("head", ("head/",)),), {"head": learning_rate}
-    groups = (("all", ("encoder/", "head/")),) if mode.one_rate else spec.lr_groups
-    return groups, {name: learning_rate * rate_factor**i for i, (name, _) in enumerate(groups)}
+    if mode.one_rate:
+        return (("all", ("encoder/", "head/")),), {"all": learning_rate}
+    groups = (paper and spec.paper_lr_groups) or spec.lr_groups
+    rates = {name: learning_rate * rate_factor**i for i, (name, _) in enumerate(groups)}
+    return groups, {name: 0.0 if name == optimiser.FROZEN else rate for name, rate in rates.items()}
 
 
 _Loss = Callable[[Array, Array], Array]

@@ -27,10 +27,13 @@ class Case(NamedTuple):
         return kit.draw(name, shape, self.manifest["seed"])
 
 
-def load(name: str, **arguments: Any) -> Case:
-    """Reads a case and fills the model through the name map, as a conversion would."""
+def load(name: str, stored_in: str | None = None, **arguments: Any) -> Case:
+    """Reads a case and fills the model through the name map, as a conversion would.
+
+    `stored_in` is another case whose arrays hold this one's stored tensors.
+    """
     manifest, arrays = load_golden(name)
-    tensors = kit.tensors(manifest, arrays)
+    tensors = kit.tensors(manifest, load_golden(stored_in)[1] if stored_in else arrays)
     rules = names.get(manifest["model"])
     encoder = registry.create(manifest["model"], **{**mapping.arguments(rules, tensors), **arguments})
     shape = manifest.get("input", manifest.get("procedure", {}).get("input"))["shape"]

@@ -1,0 +1,194 @@
+"""Multi-head self-attention and transformer blocks, with the norm before or after.
+
+Attention has one meaning and two forms: all heads in one product, for accelerators, and head after head with the
+weights computed again in the backward pass, which on a CPU keeps them in its cache. Tokens on a grid that attend to
+their own row and column only never form the other products at all.
+"""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from ecgjax.models.layers import Dense, Initialiser, LayerNorm, gelu
+
+Array = jax.Array
+
+MAPPED_FROM = 128
+"""Tokens from which on a CPU is faster with one head after the other, by measurement."""
+
+
+def attend(q: Array, k: Array, v: Array, dropout: float = 0.0, key: Array | None = None, form: str = "auto") -> Array:
+    """Softmax attention, softmax(q k / sqrt(width)) v.
+
+    Args:
+        q: (batch, tokens, heads, width).
+        k: as `q`.
+        v: as `q`.
+        dropout: rate on the weights; only with `key`.
+        key: PRNG key; None: no dropout.
+        form: "together" (all heads at once), "mapped" (one after the other), or "auto": what suits the platform the
+            program is compiled for.
+
+    Returns:
+        (batch, tokens, heads, width).
+    """
+    # A key per head, so that both forms drop the same weights.
+    keys = None if key is None or dropout == 0.0 else jax.random.split(key, q.shape[2])
+    q, k, v = (jnp.moveaxis(x, 2, 0) for x in (q, k, v))
+    head = partial(_head, dropout=dropout)
+    forms = {
+        "together": lambda *x: jax.vmap(head)(*x),
+        "mapped": lambda *x: lax.map(lambda y: jax.checkpoint(head)(*y), x),
+    }
+    arguments = (q, k, v) if keys is None else (q, k, v, keys)
+    if form == "auto" and q.shape[2] < MAPPED_FROM:
+        form = "together"
+    if form == "auto":
+        out = lax.platform_dependent(*arguments, cpu=forms["mapped"], default=forms["together"])
+    else:
+        out = forms[form](*arguments)
+    return jnp.moveaxis(out, 0, 2)
+
+
+def _head(q: Array, k: Array, v: Array, key: Array | None = None, *, dropout: float) -> Array:
+    """One head: (batch, tokens, width)."""
+    logits = jnp.einsum("bqd,bkd->bqk", q * (1.0 / math.sqrt(q.shape[-1])), k)
+    weights = _softmax(logits)
+    if key is not None:
+        weights = weights * jax.random.bernoulli(key, 1.0 - dropout, weights.shape) / (1.0 - dropout)
+    return jnp.einsum("bqk,bkd->bqd", weights, v)
+
+
+def attend_cross(q: Array, k: Array, v: Array, rows: int) -> Array:
+    """Softmax attention of tokens on a grid, each to the tokens of its own row and of its own column.
+
+    Args:
+        q: (batch, tokens, heads, width); tokens row after row.
+        k: as `q`.
+        v: as `q`.
+        rows: rows of the grid.
+
+    Returns:
+        (batch, tokens, heads, width), the same as full attention with all other pairs masked.
+    """
+    batch, tokens, heads, width = q.shape
+    columns = tokens // rows
+    q, k, v = (x.reshape(batch, rows, columns, heads, width) for x in (q * (1.0 / math.sqrt(width)), k, v))
+    in_row = jnp.einsum("brcnd,brknd->bnrck", q, k)
+    in_column = jnp.einsum("brcnd,bkcnd->bnrck", q, k)
+    # Every token is in its row and in its column: the second time does not count.
+    itself = jnp.eye(rows, dtype=bool)[None, None, :, None, :]
+    in_column = jnp.where(itself, -jnp.inf, in_column)
+    weights = _softmax(jnp.concatenate([in_row, in_column], -1))
+    out = jnp.einsum("bnrck,brknd->brcnd", weights[..., :columns], v)
+    out = out + jnp.einsum("bnrck,bkcnd->brcnd", weights[..., columns:], v)
+    return out.reshape(batch, tokens, heads, width)
+
+
+def _softmax(logits: Array) -> Array:
+    """In float32 at least, returned in the type of the logits."""
+    wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return jax.nn.softmax(wide, -1).astype(logits.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention: (batch, tokens, channels) -> the same shape.
+
+    Attributes:
+        heads: number of heads.
+        fused: one projection to queries, keys and values, in this order, rather than three.
+        use_bias: biases in these projections; the output projection has one anyhow.
+        rows: rows of the grid that the tokens lie on, if each attends to its row and column only; None: to all.
+        dropout: rate on the weights (not with `rows`).
+        kernel_init: see `Dense`.
+        output_init: of the output projection; None: as `kernel_init`.
+    """
+
+    heads: int
+    fused: bool = True
+    use_bias: bool = True
+    rows: int | None = None
+    dropout: float = 0.0
+    kernel_init: Initialiser | None = None
+    output_init: Initialiser | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        batch, tokens, channels = x.shape
+        if self.fused:
+            qkv = jnp.split(Dense(3 * channels, self.use_bias, self.kernel_init, name="qkv")(x), 3, -1)
+        else:
+            names = ("query", "key", "value")
+            qkv = [Dense(channels, self.use_bias, self.kernel_init, name=name)(x) for name in names]
+        q, k, v = (y.reshape(batch, tokens, self.heads, channels // self.heads) for y in qkv)
+        if self.rows is None:
+            key = self.make_rng("dropout") if train and self.dropout else None
+            x = attend(q, k, v, self.dropout, key)
+        else:
+            x = attend_cross(q, k, v, self.rows)
+        return Dense(channels, kernel_init=self.output_init or self.kernel_init, name="output")(
+            x.reshape(batch, tokens, channels)
+        )
+
+
+class Block(nn.Module):
+    """Attention and MLP, each on a residual path: (batch, tokens, channels) -> the same shape.
+
+    Attributes:
+        heads: of the attention.
+        hidden: width of the MLP.
+        norm_first: x + f(LayerNorm(x)) rather than LayerNorm(x + f(x)).
+        fused: see `Attention`.
+        qkv_bias: see `Attention`.
+        rows: see `Attention`.
+        dropout: rate after attention and after the MLP.
+        attention_dropout: rate on the attention's weights.
+        activation_dropout: rate inside the MLP.
+        kernel_init: see `Dense`.
+        output_init: of the last projections of attention and MLP; None: as `kernel_init`.
+    """
+
+    heads: int
+    hidden: int
+    norm_first: bool
+    fused: bool = True
+    qkv_bias: bool = True
+    rows: int | None = None
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    kernel_init: Initialiser | None = None
+    output_init: Initialiser | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        channels = x.shape[-1]
+        attention = Attention(
+            self.heads,
+            self.fused,
+            self.qkv_bias,
+            self.rows,
+            self.attention_dropout,
+            self.kernel_init,
+            self.output_init,
+            name="attention",
+        )
+        hidden = Dense(self.hidden, kernel_init=self.kernel_init, name="mlp_hidden")
+        output = Dense(channels, kernel_init=self.output_init or self.kernel_init, name="mlp_output")
+        attention_norm, mlp_norm = LayerNorm(name="attention_norm"), LayerNorm(name="mlp_norm")
+
+        def drop(y: Array, rate: float) -> Array:
+            return nn.Dropout(rate, deterministic=not train)(y) if rate else y
+
+        def mlp(y: Array) -> Array:
+            return output(drop(gelu(hidden(y)), self.activation_dropout))
+
+        if self.norm_first:
+            x = x + drop(attention(attention_norm(x), train), self.dropout)
+            return x + drop(mlp(mlp_norm(x)), self.dropout)
+        x = attention_norm(x + drop(attention(x, train), self.dropout))
+        return mlp_norm(x + drop(mlp(x), self.dropout))

@@ -1,0 +1,165 @@
+"""Convolutions and pooling over time of (batch, time, channels).
+
+Grouped convolutions have one meaning and four forms. What is fastest differs: TPU and GPU want the plain operation,
+while on a CPU XLA's weight gradient of it takes up to ten times as long as the rest. There its place is taken by a
+dense convolution per group, by one matrix product per group whose matrix holds the kernel once for every output of a
+block, or, for long kernels, by one matrix product per group and frequency.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Array = jax.Array
+Padding = tuple[int, int] | Literal["same"]
+
+
+def same_padding(length: int, width: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after that make ceil(length / stride) outputs; of an odd number one more goes after."""
+    outputs = -(-length // stride)
+    total = max(0, (outputs - 1) * stride + width - length)
+    return total // 2, total - total // 2
+
+
+def convolution(
+    x: Array, kernel: Array, stride: int = 1, padding: Padding = (0, 0), groups: int = 1, form: str = "auto"
+) -> Array:
+    """Cross-correlation over time.
+
+    Args:
+        x: (batch, time, channels).
+        kernel: (width, channels / groups, features).
+        stride: step.
+        padding: zeros before and after, or "same" (see `same_padding`).
+        groups: independent parts of the channels.
+        form: of a grouped convolution: "plain", "split", "blocks of N", "fft" (stride 1), or "auto", what suits the
+            platform the program is compiled for and the shape.
+
+    Returns:
+        (batch, outputs, features).
+    """
+    width = kernel.shape[0]
+    pads = same_padding(x.shape[1], width, stride) if padding == "same" else padding
+    if width == groups == 1 and pads == (0, 0):
+        return x[:, ::stride] @ kernel[0]
+    if groups == 1:
+        return _plain(x, kernel, stride, pads, 1)
+    if form == "auto":
+        outputs = (x.shape[1] + sum(pads) - width) // stride + 1
+        on_cpu = _bind(cpu_form(groups, outputs, width, stride), stride, pads, groups)
+        return lax.platform_dependent(x, kernel, cpu=on_cpu, default=_bind("plain", stride, pads, groups))
+    return _bind(form, stride, pads, groups)(x, kernel)
+
+
+def cpu_form(groups: int, outputs: int, width: int = 16, stride: int = 1) -> str:
+    """The form for a CPU, by measurement (`benchmarks/convolutions.py`).
+
+    Measured with 16 taps and 16 channels per group, and with 128 taps and 48 channels per group: there "fft" takes a
+    ninth of the time of "plain", gradients included. "split" is a fifth faster than "blocks of 4" for 25 groups too,
+    but each of its parts takes a tenth of a second to compile.
+    """
+    if width >= 64 and stride == 1:
+        return "fft"
+    if groups <= 10:
+        return "split"
+    return "blocks of 10" if outputs <= 10 else "blocks of 4"
+
+
+def _bind(form: str, stride: int, padding: tuple[int, int], groups: int) -> Callable[[Array, Array], Array]:
+    """The form as a function of arrays alone, which is what `lax.platform_dependent` chooses between."""
+    name, _, size = form.partition(" of ")
+    if name == "blocks":
+        return lambda x, kernel: _blocks(x, kernel, stride, padding, groups, int(size))
+    function = {"plain": _plain, "split": _split, "fft": _fft}[name]
+    return lambda x, kernel: function(x, kernel, stride, padding, groups)
+
+
+def _plain(x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int) -> Array:
+    return lax.conv_general_dilated(
+        x, kernel, (stride,), (padding,), dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=groups
+    )
+
+
+def _split(x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int) -> Array:
+    parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+    return jnp.concatenate([_plain(a, b, stride, padding, 1) for a, b in parts], -1)
+
+
+def _blocks(
+    x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int, outputs_per_block: int
+) -> Array:
+    """One matrix product per group: windows that make a block of outputs, times the matrix of that convolution."""
+    batch, length = x.shape[:2]
+    width, inside, features = kernel.shape
+    outputs = (length + sum(padding) - width) // stride + 1
+    block = min(outputs_per_block, outputs)
+    blocks = -(-outputs // block)
+    if blocks == 1:
+        # The matrix has no rows for the zeros around the signal.
+        first, window = -padding[0], length
+        x = x[:, None]
+    else:
+        first, window, step = 0, (block - 1) * stride + width, block * stride
+        reach = -(-window // step)
+        after = (blocks + reach - 1) * step - padding[0] - length
+        x = jnp.pad(x[:, : length + min(after, 0)], ((0, 0), (padding[0], max(after, 0)), (0, 0)))
+        steps = x.reshape(batch, blocks + reach - 1, step, -1)
+        x = jnp.concatenate([steps[:, k : k + blocks] for k in range(reach)], 2)[:, :, :window]
+    tap = np.arange(window)[:, None] - first - np.arange(block)[None] * stride
+    here = ((tap >= 0) & (tap < width))[..., None, None]
+    matrix = jnp.where(here, kernel[np.clip(tap, 0, width - 1)], jnp.zeros((), kernel.dtype))
+    matrix = matrix.reshape(window, block, inside, groups, -1).transpose(3, 0, 2, 1, 4)
+    x_GBI = x.reshape(batch, blocks, window, groups, inside).transpose(3, 0, 1, 2, 4)
+    x_GBI = x_GBI.reshape(groups, batch * blocks, window * inside)
+    y_GBO = jnp.einsum("gbi,gio->gbo", x_GBI, matrix.reshape(groups, window * inside, -1))
+    y = y_GBO.reshape(groups, batch, blocks * block, -1).transpose(1, 2, 0, 3)
+    return y.reshape(batch, blocks * block, features)[:, :outputs]
+
+
+def _fft(x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int) -> Array:
+    """One matrix product per group and frequency."""
+    if stride != 1:
+        raise ValueError(f"stride is {stride}; the fft form needs 1")
+    batch, length = x.shape[:2]
+    width, inside, features = kernel.shape
+    outputs = length + sum(padding) - width + 1
+    n, dtype = length + width - 1, x.dtype  # long enough that nothing wraps around
+    x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
+    x_FGBI = jnp.fft.rfft(x.swapaxes(1, 2), n).reshape(batch, groups, inside, -1).transpose(3, 1, 0, 2)
+    k_FGIO = jnp.fft.rfft(kernel.transpose(1, 2, 0), n).reshape(inside, groups, features // groups, -1)
+    y_FGBO = x_FGBI @ k_FGIO.transpose(3, 1, 0, 2).conj()
+    y = jnp.fft.irfft(y_FGBO.transpose(2, 1, 3, 0).reshape(batch, features, -1), n)
+    return jnp.roll(y, padding[0], -1)[..., :outputs].swapaxes(1, 2).astype(dtype)
+
+
+def max_pool(x: Array, width: int, stride: int, padding: tuple[int, int] = (0, 0), fill: float = -np.inf) -> Array:
+    """Maximum over windows of `width` samples; `fill` stands beyond the ends.
+
+    Of equal samples the first gets the gradient, as in torch. Written as comparisons of strided slices, whose gradient
+    is cheap everywhere; that of `lax.reduce_window` is a scatter.
+    """
+    x = jnp.pad(x, ((0, 0), padding, (0, 0)), constant_values=fill)
+    first, *others = _windows(x, width, stride)
+    for other in others:
+        first = jnp.where(first >= other, first, other)
+    return first
+
+
+def average_pool(x: Array, width: int, stride: int) -> Array:
+    """Mean over windows, a last incomplete one too: over the samples it has (torch's `ceil_mode`)."""
+    length = x.shape[1]
+    outputs = -(-(length - width) // stride) + 1
+    missing = max(0, (outputs - 1) * stride + width - length)
+    x = jnp.pad(x, ((0, 0), (0, missing), (0, 0)))
+    count = np.minimum(width, length - stride * np.arange(outputs))
+    return sum(_windows(x, width, stride)) / jnp.asarray(count, x.dtype)[None, :, None]
+
+
+def _windows(x: Array, width: int, stride: int) -> list[Array]:
+    """The k-th sample of every window, for each k."""
+    outputs = (x.shape[1] - width) // stride + 1
+    return [x[:, k : k + (outputs - 1) * stride + 1 : stride] for k in range(width)]

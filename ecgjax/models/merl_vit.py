@@ -1,0 +1,96 @@
+"""MERL ViT-tiny: the second ECG encoder of a contrastive ECG-text model.
+
+Liu et al. 2024, ICML, arXiv:2403.06659. Code under the MIT licence; the weights' own is not stated in the repository:
+see github.com/cheliu-computation/MERL-ICML2024.
+
+Input contracts, both at 500 Hz, up to 10 s, a multiple of 50 samples:
+
+    benchmark   10 s, mV as they are, canonical leads (the benchmark's code knows this encoder, its runs do not use it)
+    authors     10 s; scaled to [0, 1] by the least and greatest value of the whole record; aVF before aVL, as in the
+                MIMIC-IV-ECG records of its pretraining
+
+Differences from the authors' code: windows shorter than 10 s take the first position vectors, where theirs fails; the
+pretraining's rounding to 1/1000 and its local means in place of missing samples are left out (missing samples are 0).
+In the benchmark's fine-tuning no parameter of this encoder is in a rate group, so that only the head is trained; here
+the groups are those that it has for its other transformers, and the empty ones stand in `paper_lr_groups`.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from ecgjax.data.leads import CANONICAL as CANONICAL_LEADS
+from ecgjax.errors import UserError
+from ecgjax.models import arguments as check
+from ecgjax.models.attention import Block
+from ecgjax.models.contracts import MIMIC_LEADS
+from ecgjax.models.encoder import HEAD_ONLY, Encoder, Features, ModelSpec
+from ecgjax.models.layers import Conv, LayerNorm, normal
+
+Array = jax.Array
+
+RATE = 500.0
+PATCH = 50
+POSITIONS = 100
+WIDTH = 192
+BLOCKS = 12
+HEADS = 3
+# Contract -> leads, steps.
+CONTRACTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "benchmark": (CANONICAL_LEADS, ()),
+    "authors": (MIMIC_LEADS, ("scale to [0, 1] over the record",)),
+}
+
+
+class VitTiny(nn.Module):
+    """Patches of all leads, learned positions and twelve pre-norm blocks; `sequence` is before the last norm."""
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Features:
+        if x.shape[1] % PATCH or not 0 < x.shape[1] <= PATCH * POSITIONS:
+            raise UserError(
+                f"model merl_vit: {x.shape[1]} samples; expected a multiple of {PATCH} up to {PATCH * POSITIONS}"
+            )
+        x = Conv(WIDTH, PATCH, PATCH, use_bias=False, name="patches")(x)
+        position = self.param("position", normal(1.0), (POSITIONS, WIDTH))
+        x = x + position[None, : x.shape[1]].astype(x.dtype)
+        taps = {"patches": x}
+        for i in range(BLOCKS):
+            x = taps[f"block_{i}"] = Block(HEADS, 4 * WIDTH, norm_first=True, name=f"block_{i}")(x, train)
+        return Features(x, LayerNorm(name="norm")(jnp.mean(x, 1)), taps)
+
+
+def create(contract: str = "benchmark", seconds: float = 10.0, dtype: str = "float32") -> Encoder:
+    """MERL's ViT-tiny.
+
+    Args:
+        contract: "benchmark" or "authors".
+        seconds: window at 500 Hz, a multiple of 0.1 up to 10.
+        dtype: of the computation, "float32" or "bfloat16".
+
+    Raises:
+        UserError: an argument has a value it cannot have.
+    """
+    check.one_of("merl_vit", "contract", contract, tuple(CONTRACTS))
+    check.one_of("merl_vit", "dtype", dtype, check.DTYPES)
+    check.patches("merl_vit", seconds, RATE, PATCH, POSITIONS)
+    leads, steps = CONTRACTS[contract]
+    spec = ModelSpec(
+        name="merl_vit",
+        sampling_rate=RATE,
+        seconds=seconds,
+        channels=WIDTH,
+        family="transformer",
+        reference="Liu et al. 2024, ICML, arXiv:2403.06659",
+        licence="not known here; see github.com/cheliu-computation/MERL-ICML2024",
+        lr_groups=(
+            ("head", ("head/",)),
+            ("late", ("encoder/block_([3-9]|1[01])/", "encoder/norm/")),
+            ("early", ("encoder/(patches|position)", "encoder/block_[0-2]/")),
+        ),
+        paper_lr_groups=HEAD_ONLY,
+        leads=leads,
+        contract=contract,
+        steps=steps,
+    )
+    return Encoder(spec, VitTiny(), {"contract": contract, "seconds": seconds, "dtype": dtype})
