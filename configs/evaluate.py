@@ -31,7 +31,10 @@ def get_config(choice: str = "") -> ConfigDict:
     config = ConfigDict({"job": "evaluate", **chosen})
     config.weights = config_dict.placeholder(str)  # folder of ecgjax weights; none: random initialisation
     # Of the model, e.g. --config.model_arguments.width=64; none: those of the weights, else the published ones.
-    config.model_arguments = ConfigDict({key: config_dict.placeholder(type(value)) for key, value in arguments.items()})
+    config.model_arguments = ConfigDict(
+        # None by default are lengths that follow from another argument, such as the contract's seconds.
+        {key: config_dict.placeholder(float if value is None else type(value)) for key, value in arguments.items()}
+    )
     # "fixed": undefined classes are left out of macro averages, crops start anywhere, a missing sample counts as 0.
     # "paper", as the authors' code: they count 0.5, the last start is never drawn, resampling spreads missing samples.
     config.protocol = "fixed"

@@ -13,7 +13,7 @@ from rich.console import Console
 
 import ecgjax
 from configs.evaluate import get_config
-from ecgjax import bootstrap
+from ecgjax import bootstrap, models
 from ecgjax.data.cutter import Cutter
 from ecgjax.errors import UserError
 from ecgjax.evaluation import labelled
@@ -345,6 +345,14 @@ def test_bad_config(store, tmp_path, changes, message):
 def test_training_that_diverges_is_an_error(store, tmp_path):
     with pytest.raises(UserError, match=r"after step \d+ no output for the validation fold is finite"):
         evaluate.run(_config(store, labels="joint", mode="finetune", epochs=9, learning_rate=1e30), tmp_path)
+
+
+@pytest.mark.parametrize("model", models.names())
+def test_every_argument_of_a_model_is_a_config_field(model):
+    fields = get_config(f"model={model}").model_arguments
+    assert set(fields) == set(models.create(model).arguments)
+    # ml_collections has no flag for a field of this type.
+    assert not [name for name in fields if fields.get_type(name) is type(None)]
 
 
 @pytest.mark.parametrize(
