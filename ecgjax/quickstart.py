@@ -86,8 +86,8 @@ def quickstart(workdir: Path, console: Console) -> None:
     figures = draw(workdir, results, recording)
     console.print(genuine_table(recording, probabilities))
     console.print(
-        "The model, fine-tuned above, has seen synthetic signals only. Its output on a real recording shows the\n"
-        "way from a file to numbers; it is not a diagnosis.\n",
+        "The model, fine-tuned above, has seen synthetic signals only. Its output on a real recording shows the way "
+        "from a file to numbers; it is not a diagnosis.\n",
         style="italic",
     )
     console.print(comparison_table(results))
