@@ -4,11 +4,13 @@ Names and initialisation are torch's own; `tests` compare ecgjax with the refere
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.torch_transformers import CONVOLUTIONS, PRE_NORM, Transformer
 from ecgjax.models import ecgfm_ked, merl_resnet, net1d
 
 
@@ -116,4 +118,5 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "ecgfm_ked": ecgfm_ked_model,
     "merl_resnet": merl_resnet_model,
     "net1d": net1d_model,
+    **{name: partial(Transformer, name) for name in (*PRE_NORM, *CONVOLUTIONS)},
 }
