@@ -26,13 +26,11 @@ from ecgjax.data.leads import CANONICAL
 from ecgjax.data.recording import Recording
 from ecgjax.data.sources.synthetic import DESCRIPTIONS
 from ecgjax.errors import UserError
-from ecgjax.evaluation.results import PREDICTIONS, RESULTS
+from ecgjax.evaluation.results import RESULTS
 from ecgjax.main import fail
-from ecgjax.models.model import Model
+from ecgjax.models.weights import load_card, load_heads
 from ecgjax.reporting.ecg_paper import plot_ecg
 from ecgjax.reporting.figures import Interval, plot_curves, plot_intervals, save_figure
-from ecgjax.training import supervised
-from ecgjax.training.checkpoints import Checkpoints
 from ecgjax.training.logging import read_metrics
 
 EVALUATIONS = {
@@ -103,23 +101,12 @@ def predict(run: Path, recording: Recording) -> dict[str, float]:
         run: work directory of an evaluation in mode "finetune".
         recording: whose probabilities.
     """
-    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    with np.load(run / PREDICTIONS) as predictions:
-        labels = predictions["labels"].tolist()
-    arguments = {name: value for name, value in config["model_arguments"].items() if value is not None}
-    model = ecgjax.load_model(config["model"], config["weights"], config["seed"], **arguments)
-    rates = {name: config[name] for name in ("learning_rate", "rate_factor", "weight_decay", "seed")}
-    mode = supervised.get_mode(config["mode"])
-    program = supervised.build(model, mode, n_classification=len(labels), n_regression=0, **rates)
-    with Checkpoints(run / "checkpoints") as checkpoints:
-        best = checkpoints.restore(program.state, best=True)
-    if best is None:
-        raise UserError(f"{run / 'checkpoints'}: no best checkpoint; expected that of a finished evaluation")
-    tuned = Model(model.encoder, {"params": best.state.params["encoder"], **best.state.rest})
-    crops = ecgjax.embed(recording.signal, recording.sampling_rate, CANONICAL, model=tuned).crops
-    head = best.state.params["head"]
-    logits = crops @ np.asarray(head["kernel"]) + np.asarray(head["bias"])
-    return dict(zip(labels, (1 / (1 + np.exp(-logits))).mean(axis=0).tolist(), strict=True))
+    card = load_card(run)
+    model = ecgjax.load_model(card["model"], run)
+    crops = ecgjax.embed(recording.signal, recording.sampling_rate, CANONICAL, model=model).crops
+    head = load_heads(run)["linear"]
+    logits = crops @ head["kernel"] + head["bias"]
+    return dict(zip(card["labels"], (1 / (1 + np.exp(-logits))).mean(axis=0).tolist(), strict=True))
 
 
 def draw(workdir: Path, results: dict[str, dict[str, Any]], recording: Recording) -> dict[str, Path]:

@@ -83,8 +83,6 @@ def test_a_job_that_fails_ends_the_quickstart_with_its_exit_code(monkeypatch, tm
     assert stopped.value.code == 2
 
 
-def test_a_run_without_a_checkpoint_is_refused(run, recording, tmp_path):
-    for name in ("config.json", "predictions.npz"):
-        (tmp_path / name).write_bytes((run / name).read_bytes())
-    with pytest.raises(UserError, match="best checkpoint"):
+def test_a_run_without_weights_is_refused(recording, tmp_path):
+    with pytest.raises(UserError, match="expected a folder of ecgjax weights or a run's workdir"):
         quickstart.predict(tmp_path, recording)

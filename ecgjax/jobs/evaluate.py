@@ -73,6 +73,7 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
         _announce(setting)
         state, best, seconds = _train(setting, interrupt)
         _test(setting, state, best, seconds)
+        _save(setting, state)
     directory.finish()
     evaluation_report.show(directory.path)
 
@@ -324,6 +325,21 @@ def _test(setting: _Setting, state: TrainState, best: dict[str, Any], training_s
         },
     )
     evaluation_report.draw(directory.path)
+
+
+def _save(setting: _Setting, state: TrainState) -> None:
+    """Weights of a trained encoder with its head: the run's directory is then what `load_model` and the export take."""
+    config, params = setting.config, jax.device_get(state.params)
+    if "encoder" not in params:  # frozen: its weights are where they came from
+        return
+    weights_io.save_weights(
+        setting.directory.path / "weights",
+        setting.model.encoder,
+        {"params": params["encoder"], **jax.device_get(state.rest)},
+        heads={supervised.get_mode(config.mode).head: params["head"]},
+        source=f"trained by ecgjax on {setting.data.store.meta['source']}, mode {config.mode}",
+        labels=list(setting.data.classes),
+    )
 
 
 _CRITERIA = {

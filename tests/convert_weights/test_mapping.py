@@ -142,9 +142,13 @@ def test_a_buffer_that_contradicts_the_others_is_refused() -> None:
     assert f"{name!r} is (9, 2), expected (21, 2)" in broken("ecg_cpc", lambda t: t.update({name: t[name][:9]}))
 
 
-def test_the_same_tensor_under_two_prefixes_is_refused() -> None:
-    message = broken("s4", lambda t: t.update({"model.decoder.bias": t["decoder.bias"]}))
+def test_two_tensors_of_one_name_are_refused_unless_they_are_equal() -> None:
+    message = broken("s4", lambda t: t.update({"model.decoder.bias": t["decoder.bias"] + 1}))
     assert "'model.decoder.bias'" in message
+    rules, encoder, tensors = small("s4")
+    once = mapping.to_variables(rules, encoder, tensors)
+    twice = mapping.to_variables(rules, encoder, {**tensors, "model.decoder.bias": tensors["decoder.bias"]})
+    jax.tree.map(np.testing.assert_array_equal, once, twice)
 
 
 def test_a_long_list_of_faults_is_cut() -> None:

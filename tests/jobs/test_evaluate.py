@@ -77,6 +77,7 @@ def test_every_mode_ends_with_results(store, weights, tmp_path, mode, capsys):
     assert found["data"]["synthetic"] is True
     trains_encoder = mode.startswith("finetune")
     assert (found["parameters"]["trained"] == found["parameters"]["total"]) == trains_encoder
+    assert (tmp_path / "weights" / "card.json").exists() == trains_encoder
     assert predictions["record_id"].tolist() == [f"r{k}" for k in range(72, 80)]
     # results.json says of predictions.npz what the public functions say.
     auroc = found["tasks"]["synthetic"]["auroc"]

@@ -66,7 +66,9 @@ def test_trajectory(model: str) -> None:
     _check_slices(c, "grad0/", first[1], buffers, relative=1e-4)
     _check_slices(c, "final/", params, buffers, absolute=2e-5)
     if "batch_stats" in buffers:
-        _check_slices(c, "final_buffer/", params, buffers, absolute=5e-6)
+        # Parameters of MERL's layer 3 differ by 1e-5 between the reference in float32 and in float64 (manifest), and
+        # running means are sums over hundreds of them. The wrong variance would be off by more than 1e-4.
+        _check_slices(c, "final_buffer/", params, buffers, absolute=5e-5)
 
 
 def _check_slices(c: golden.Case, prefix: str, params, rest, relative: float = 0.0, absolute: float = 0.0) -> None:
