@@ -7,7 +7,7 @@ by what most names need) and `proj`, their classification layer. What serves pre
 from typing import Any
 
 from convert_weights.mapping import Derived, Rule, Tensors
-from convert_weights.names.transformer import dense_rules, layer_norm_rules, positional_conv_rules
+from convert_weights.names.transformer import HEAD, dense_rules, layer_norm_rules, positional_conv_rules
 
 MODEL = "ecg_fm"
 PREFIXES = ("module.", "model.")
@@ -33,8 +33,7 @@ RULES = (
     *dense_rules(_LAYER + "fc1.", _PATH + "mlp_hidden"),
     *dense_rules(_LAYER + "fc2.", _PATH + "mlp_output"),
     *layer_norm_rules(_LAYER + "final_layer_norm.", _PATH + "mlp_norm"),
-    Rule("head.weight", "heads/linear/kernel", "dense"),
-    Rule("head.bias", "heads/linear/bias"),
+    *HEAD,
     Rule("proj.weight", "heads/linear/kernel", "dense"),
     Rule("proj.bias", "heads/linear/bias"),
 )
