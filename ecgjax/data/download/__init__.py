@@ -1,0 +1,1 @@
+"""Fetches open data sets: resumable, verified, unpacked."""

@@ -1,0 +1,1 @@
+"""From a data set's raw files to a store: what every source shares."""
