@@ -281,7 +281,7 @@ def _iterate(
     read = dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=1))
     if cutter.dataset is not None and sharding is None:
         return iter(read)  # a few hundred bytes per batch, nothing to hide
-    return iter(prefetch_to_device(read, sharding))
+    return prefetch_to_device(read, sharding)
 
 
 def _share(batch_size: int, process_index: int, process_count: int) -> slice:

@@ -157,6 +157,19 @@ def test_resume(tmp_path: Path, store: Store, placement: Any) -> None:
     assert equal(next(again), whole[3])
 
 
+def test_moving_while_batches_are_read_ahead(store: Store) -> None:
+    batches = training_iterator(store, ROWS, **CROPS, batch_size=4, seed=5, epochs=4, placement="host")[0]
+    start, whole = batches.get_state(), list(batches)
+    for position in (0, 3, 7, 1):
+        batches.set_state(start)
+        for expected in whole[:position]:
+            assert equal(next(batches), expected)
+    batches.close()
+    batches.close()
+    with pytest.raises(ValueError, match="closed"):
+        next(batches)
+
+
 @pytest.mark.parametrize("placement", ["device", "host"])
 def test_evaluation_covers_every_window_once(store: Store, placement: Any) -> None:
     cutter = make_cutter(store, ROWS, **CROPS, placement=placement)
@@ -200,7 +213,7 @@ print("equal")
 def test_batches_over_two_devices(store: Store) -> None:
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", OVER_TWO_DEVICES, str(store.path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=250)
     assert done.stdout == "equal\n", done.stderr
 
 
