@@ -1,5 +1,7 @@
 """The operator is resampy's: golden data, resampy itself on random lengths and rates, and what being linear implies."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -152,3 +154,9 @@ def test_wrong_arguments() -> None:
     for function in (resample, resample_signal):
         with pytest.raises(UserError, match="samples, leads"):
             function(np.zeros(10), 100, 200)
+
+
+def test_resampling_on_the_host_does_not_load_jax():
+    # Processes that read and resample recordings are many and forked; JAX costs each a second and is unsafe to fork.
+    code = "import sys, ecgjax.data.resampling_host; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
