@@ -2,15 +2,23 @@
 
 A head run is one set of outputs trained together on one label set of one data set; a task is some of its columns. The
 benchmark trains 14 head runs and reports 28 tasks (rows). Its stores come from `ecgjax.prepare`; "synthetic" needs
-none, "folder" takes anybody's.
+none, "folder" takes anybody's. A task of your own is a Python file (docs/own_data.md).
+
+    python -m ecgjax.tasks [TASK] [--stores=DIR]
+
+prints the table, with the published number of classes beside that of your stores.
 """
 
+import importlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
+from types import ModuleType
 from typing import Literal
 
+from ecgjax import plugins
 from ecgjax.errors import UserError
 
 Metric = Literal["auroc", "mae"]
@@ -50,6 +58,7 @@ class Task:
         row: the name in the published tables; None outside them.
         columns: regular expressions; a class belongs to the task if one of them matches its whole name.
         metric: "auroc" (macro average) or "mae" (pooled, standardised targets); None takes each class by its kind.
+        classes: number of columns as published (datasets.md, section 2); None outside the tables.
     """
 
     name: str
@@ -58,6 +67,7 @@ class Task:
     row: str | None = None
     columns: tuple[str, ...] = (".*",)
     metric: Metric | None = "auroc"
+    classes: int | None = None
 
     def select(self, classes: Sequence[str], kinds: Sequence[str]) -> list[int]:
         """Indices of the task's columns among a head run's classes.
@@ -118,37 +128,45 @@ _LABS = (
 _TASKS = (
     Task("synthetic", "synthetic", metric=None),
     Task("folder", "folder", metric=None),
-    Task("ptb", "ptb", _ADULT, "PTB"),
-    Task("ningbo", "ningbo", _ADULT, "Ningbo"),
-    Task("cpsc2018", "cpsc2018", _ADULT, "CPSC2018"),
-    Task("cpsc_extra", "cpsc_extra", _ADULT, "CPSC-Extra"),
-    Task("georgia", "georgia", _ADULT, "Georgia"),
-    Task("chapman", "chapman", _ADULT, "Chapman"),
-    Task("chapman_rhythm", "chapman", _ADULT, "Chapman(rhythm)", _CHAPMAN_RHYTHM),
-    Task("sph", "sph", _ADULT, "SPH"),
-    Task("code15_diag", "code15_diag", _ADULT, "CODE-15%"),
-    Task("ptbxl_super", "ptbxl_super", _ADULT, "PTB-XL (super)"),
-    Task("ptbxl_sub", "ptbxl_sub", _ADULT, "PTB-XL (sub)"),
-    Task("ptbxl_all", "ptbxl_all", _ADULT, "PTB-XL (all)"),
-    Task("ptbxl_diag", "ptbxl_all", _ADULT, "PTB-XL (diag)", _DIAGNOSTIC),
-    Task("ptbxl_form", "ptbxl_all", _ADULT, "PTB-XL (form)", _FORM),
-    Task("ptbxl_rhythm", "ptbxl_all", _ADULT, "PTB-XL (Rhythm)", _RHYTHM),
-    Task("zzu_pecg", "zzu_pecg", "pediatric_ecg_interpretation", "ZZU pECG"),
-    Task("echonext", "echonext", "cardiac_structure_function", "EchoNext"),
-    Task("mimic_cardiac", "mimic", "cardiac_outcomes", "MIMIC (Cardiac)", (_CIRCULATORY,)),
-    Task("mimic_noncardiac", "mimic", "non_cardiac_outcomes", "MIMIC (Non-cardiac)", (f"(?!{_CIRCULATORY}$){_ICD}",)),
+    Task("ptb", "ptb", _ADULT, "PTB", classes=18),
+    Task("ningbo", "ningbo", _ADULT, "Ningbo", classes=68),
+    Task("cpsc2018", "cpsc2018", _ADULT, "CPSC2018", classes=9),
+    Task("cpsc_extra", "cpsc_extra", _ADULT, "CPSC-Extra", classes=33),
+    Task("georgia", "georgia", _ADULT, "Georgia", classes=50),
+    Task("chapman", "chapman", _ADULT, "Chapman", classes=42),
+    Task("chapman_rhythm", "chapman", _ADULT, "Chapman(rhythm)", _CHAPMAN_RHYTHM, classes=9),
+    Task("sph", "sph", _ADULT, "SPH", classes=35),
+    Task("code15_diag", "code15_diag", _ADULT, "CODE-15%", classes=6),
+    Task("ptbxl_super", "ptbxl_super", _ADULT, "PTB-XL (super)", classes=5),
+    Task("ptbxl_sub", "ptbxl_sub", _ADULT, "PTB-XL (sub)", classes=23),
+    Task("ptbxl_all", "ptbxl_all", _ADULT, "PTB-XL (all)", classes=71),
+    Task("ptbxl_diag", "ptbxl_all", _ADULT, "PTB-XL (diag)", _DIAGNOSTIC, classes=44),
+    Task("ptbxl_form", "ptbxl_all", _ADULT, "PTB-XL (form)", _FORM, classes=19),
+    Task("ptbxl_rhythm", "ptbxl_all", _ADULT, "PTB-XL (Rhythm)", _RHYTHM, classes=12),
+    Task("zzu_pecg", "zzu_pecg", "pediatric_ecg_interpretation", "ZZU pECG", classes=58),
+    Task("echonext", "echonext", "cardiac_structure_function", "EchoNext", classes=11),
+    Task("mimic_cardiac", "mimic", "cardiac_outcomes", "MIMIC (Cardiac)", (_CIRCULATORY,), classes=158),
+    Task(
+        "mimic_noncardiac",
+        "mimic",
+        "non_cardiac_outcomes",
+        "MIMIC (Non-cardiac)",
+        (f"(?!{_CIRCULATORY}$){_ICD}",),
+        classes=918,
+    ),
     Task(
         "mimic_deterioration",
         "mimic",
         _ACUTE,
         "MIMIC (Deterioration)",
         ("deterioration_(severe_hypoxemia|ecmo|vasopressors|inotropes|mechanical_ventilation|cardiac_arrest)",),
+        classes=6,
     ),
-    Task("mimic_mortality", "mimic", _ACUTE, "MIMIC (mortality)", ("deterioration_mortality_.*",)),
-    Task("mimic_icu", "mimic", _ACUTE, "MIMIC (ICU)", ("deterioration_icu_(24h|stay)",)),
-    Task("mimic_sex", "mimic", _PATIENT, "MIMIC (Sex)", ("sex",)),
-    Task("mimic_age", "mimic", _PATIENT, "MIMIC (Age)", ("age",), "mae"),
-    Task("mimic_biometrics", "mimic", _PATIENT, "MIMIC (Biometrics)", ("height", "weight", "bmi"), "mae"),
+    Task("mimic_mortality", "mimic", _ACUTE, "MIMIC (mortality)", ("deterioration_mortality_.*",), classes=7),
+    Task("mimic_icu", "mimic", _ACUTE, "MIMIC (ICU)", ("deterioration_icu_(24h|stay)",), classes=2),
+    Task("mimic_sex", "mimic", _PATIENT, "MIMIC (Sex)", ("sex",), classes=1),
+    Task("mimic_age", "mimic", _PATIENT, "MIMIC (Age)", ("age",), "mae", classes=1),
+    Task("mimic_biometrics", "mimic", _PATIENT, "MIMIC (Biometrics)", ("height", "weight", "bmi"), "mae", classes=3),
     Task(
         "mimic_ecg_features",
         "mimic",
@@ -156,8 +174,9 @@ _TASKS = (
         "MIMIC (ECG Features)",
         ("rr", "qrs", "qt", "qtc", "p_axis", "qrs_axis", "t_axis"),
         "mae",
+        classes=7,
     ),
-    Task("mimic_labs", "mimic", _PATIENT, "MIMIC (Lab Values)", _LABS, "mae"),
+    Task("mimic_labs", "mimic", _PATIENT, "MIMIC (Lab Values)", _LABS, "mae", classes=18),
     Task(
         "mimic_vitals",
         "mimic",
@@ -165,6 +184,7 @@ _TASKS = (
         "MIMIC (Vital Signs)",
         ("dbp", "heartrate", "o2sat", "resprate", "sbp", "temperature"),
         "mae",
+        classes=6,
     ),
 )
 
@@ -174,19 +194,63 @@ TASKS = {task.name: task for task in _TASKS}
 
 def names() -> tuple[str, ...]:
     """Names of all tasks, and of the head runs that are not a task themselves; sorted."""
-    return tuple(sorted(TASKS.keys() | RUNS.keys()))
+    return tuple(sorted(_tasks().keys() | _runs().keys()))
+
+
+def reported() -> tuple[Task, ...]:
+    """All tasks, in the order of the published tables; those of other packages last."""
+    return tuple({**TASKS, **_tasks()}.values())
 
 
 def get(name: str) -> tuple[HeadRun, tuple[Task, ...]]:
     """The head run to train for a task or head run, and all tasks reported of it, the named one first.
 
+    Args:
+        name: of a task or a head run, or the path of a Python file that defines one head run and its tasks.
+
     Raises:
-        UserError: unknown name.
+        UserError: unknown name, or a file without a head run.
     """
+    if plugins.is_file(name):
+        (run,), reported = _tables(plugins.load_file(name), name, most=1)
+        return run, reported
     if name not in names():
         close = get_close_matches(name, names(), n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise UserError(f"task {name!r} is unknown{hint}; expected one of {', '.join(names())}")
-    run = RUNS[TASKS[name].run if name in TASKS else name]
-    reported = [task for task in _TASKS if task.run == run.name]
-    return run, tuple(sorted(reported, key=lambda task: task.name != name))
+        raise UserError(
+            f"task {name!r} is unknown{hint}; expected one of {', '.join(names())}, or the path of a Python file"
+        )
+    run = _runs()[_tasks()[name].run if name in _tasks() else name]
+    found = [task for task in _tasks().values() if task.run == run.name]
+    return run, tuple(sorted(found, key=lambda task: task.name != name))
+
+
+def _runs() -> dict[str, HeadRun]:
+    return {**{run.name: run for runs, _ in _installed() for run in runs}, **RUNS}
+
+
+def _tasks() -> dict[str, Task]:
+    return {**{task.name: task for _, found in _installed() for task in found}, **TASKS}
+
+
+@cache
+def _installed() -> tuple[tuple[tuple[HeadRun, ...], tuple[Task, ...]], ...]:
+    """Head runs and tasks of other packages: the entry point group "ecgjax.tasks" (name = "module")."""
+    modules = sorted(set(plugins.installed("ecgjax.tasks").values()))
+    return tuple(_tables(importlib.import_module(module), module) for module in modules)
+
+
+def _tables(module: ModuleType, name: str, most: int | None = None) -> tuple[tuple[HeadRun, ...], tuple[Task, ...]]:
+    runs, found = tuple(getattr(module, "RUNS", ())), tuple(getattr(module, "TASKS", ()))
+    if not runs or len(runs) > (most or len(runs)) or not all(isinstance(run, HeadRun) for run in runs):
+        count = "one ecgjax.tasks.HeadRun" if most == 1 else "ecgjax.tasks.HeadRun objects"
+        raise UserError(f"{name}: RUNS is {getattr(module, 'RUNS', None)!r}; expected a tuple of {count}")
+    if not found or {task.run for task in found} != {run.name for run in runs}:
+        raise UserError(f"{name}: TASKS must hold tasks of each head run in RUNS and of no other")
+    return runs, found
+
+
+if __name__ == "__main__":
+    from ecgjax.reporting.task_table import main
+
+    main()
