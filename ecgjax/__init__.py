@@ -16,6 +16,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "data": ("ecgjax.data", None),
     "metrics": ("ecgjax.evaluation.metrics", None),
     "bootstrap": ("ecgjax.evaluation.bootstrap", None),
+    "cka": ("ecgjax.evaluation.cka", None),
     "losses": ("ecgjax.training.losses", None),
     "stratify": ("ecgjax.data.stratify", None),
 }
