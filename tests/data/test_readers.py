@@ -6,7 +6,7 @@ from ecgjax.data.readers import find_recordings, read_recording
 from ecgjax.errors import UserError
 from tests.data import wfdb_files
 
-SUPPORTED = r"DICOM ECG waveform \(\.dcm\), WFDB \(\.hea with \.dat or \.mat\)"
+SUPPORTED = r"DICOM ECG waveform \(\.dcm\), WFDB \(\.hea with \.dat or \.mat\), GE MUSE XML, .*CSV of leads"
 
 
 def test_folder_missing_and_unknown(tmp_path):
