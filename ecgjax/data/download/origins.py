@@ -12,12 +12,14 @@ class PhysioNet:
         version: e.g. "1.0.3".
         files: shell patterns of the paths to fetch, relative to the project; everything by default.
         flatten: leading folder to strip, so that --raw looks as the source expects it.
+        size: of the files in bytes, roughly, for its list has no sizes; the disk is checked for it.
     """
 
     project: str
     version: str
     files: tuple[str, ...] = ("*",)
     flatten: str = ""
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,19 @@ Origin = PhysioNet | Figshare | Zenodo | File | Credentialed
 # The publishers' copies of the data sets of the benchmark.
 
 PTBXL: tuple[Origin, ...] = (
-    PhysioNet("ptb-xl", "1.0.3", files=("ptbxl_database.csv", "scp_statements.csv", "records500/*")),
+    PhysioNet(
+        "ptb-xl", "1.0.3", files=("ptbxl_database.csv", "scp_statements.csv", "records500/*"), size=2_700_000_000
+    ),
 )
 
-PTB: tuple[Origin, ...] = (PhysioNet("ptbdb", "1.0.0", files=("RECORDS", "CONTROLS", "patient*/*")),)
+PTB: tuple[Origin, ...] = (
+    PhysioNet("ptbdb", "1.0.0", files=("RECORDS", "CONTROLS", "patient*/*"), size=1_800_000_000),
+)
 
 
-def _challenge(cohort: str) -> tuple[Origin, ...]:
+def _challenge(cohort: str, size: int) -> tuple[Origin, ...]:
     folder = f"training/{cohort}"
-    return (PhysioNet("challenge-2021", "1.0.3", files=(f"{folder}/*",), flatten=folder), _LABEL_MAPPINGS)
+    return (PhysioNet("challenge-2021", "1.0.3", files=(f"{folder}/*",), flatten=folder, size=size), _LABEL_MAPPINGS)
 
 
 # The workbook is a Google sheet that the Challenge's page links to; this copy has a fixed address and content.
@@ -106,10 +112,10 @@ _LABEL_MAPPINGS = File(
     sha256="3a741e70b783f5ea0b70e5da6900fa9ef401ee0cb56f4460724cb244844aea40",
 )
 
-NINGBO = _challenge("ningbo")
-CPSC2018 = _challenge("cpsc_2018")
-CPSC_EXTRA = _challenge("cpsc_2018_extra")
-GEORGIA = _challenge("georgia")
+NINGBO = _challenge("ningbo", 4_300_000_000)
+CPSC2018 = _challenge("cpsc_2018", 1_400_000_000)
+CPSC_EXTRA = _challenge("cpsc_2018_extra", 700_000_000)
+GEORGIA = _challenge("georgia", 1_300_000_000)
 
 CHAPMAN: tuple[Origin, ...] = (
     Figshare(
