@@ -1,24 +1,19 @@
 """Makes a store of a data set.
 
-python -m ecgjax.prepare SOURCE [--raw=DIR --out=STORE ...]
-python -m ecgjax.prepare folder --help
+python -m ecgjax.prepare SOURCE --raw=DIR --out=STORE [--workers=N] [--limit=N] [--download] ...
+python -m ecgjax.prepare SOURCE --help
 """
 
 import argparse
 import sys
-from typing import NoReturn
 
 from rich.console import Console
 
-from ecgjax.data import sources, store_summary
+from ecgjax.data import sources
+from ecgjax.data.preparation import engine, options, summary
 from ecgjax.data.store import open_store
 from ecgjax.errors import UserError
 from ecgjax.main import fail
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,33 +26,24 @@ def main(argv: list[str] | None = None) -> None:
             raise
         fail(error)
     except KeyboardInterrupt:
-        fail("interrupted; nothing was written")
+        fail("interrupted; the same command goes on where it stopped")
 
 
 def prepare(argv: list[str]) -> None:
-    """Parses the command line, prepares the store and prints what it holds.
+    """Parses the command line, prepares the store, and prints what it holds and what its checks found.
 
     Raises:
         UserError: whatever is wrong with the command or the data.
     """
-    top = _Parser(prog="python -m ecgjax.prepare", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    prog = "python -m ecgjax.prepare"
+    top = options.Parser(prog=prog, description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     top.add_argument("source", help=f"one of {', '.join(sources.names())}")
     top.add_argument("arguments", nargs=argparse.REMAINDER, help="what the source takes")
     chosen = top.parse_args(argv)
-    source = sources.load(chosen.source)
-    parser = _Parser(
-        prog=f"{top.prog} {chosen.source}",
-        description=source.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    source.add_arguments(parser)
-    parser.add_argument("--debug", action="store_true", help="show tracebacks of input errors")
-    prepared = source.prepare(parser.parse_args(chosen.arguments))
-    store = open_store(prepared.path)
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    store_summary.show(store, prepared, console)
-    for line in store_summary.warnings(store, prepared):
+    store = open_store(engine.prepare(chosen.source, options.parser(chosen.source, prog).parse_args(chosen.arguments)))
+    checks = summary.read_checks(store)
+    summary.show(store, checks, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+    for line in summary.failures(checks):
         print(f"ecgjax: warning: {line}", file=sys.stderr)
 
 

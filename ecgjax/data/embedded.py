@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from ecgjax.data.preparation import engine
 from ecgjax.data.sources import synthetic_store as source
 from ecgjax.errors import UserError, disk_errors
 
@@ -33,7 +34,8 @@ def synthetic_store(root: Path | None = None, records: int = 600, seed: int = 0)
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
     try:
-        source.write_store(path, records, seed)
+        # One process: a script need not guard its main module against being imported by others.
+        engine.prepare_store("synthetic", path, records=records, seed=seed, workers=1)
     except (OSError, UserError):
         if not path.exists():  # otherwise another process was faster, with the same content
             raise

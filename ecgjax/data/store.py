@@ -2,9 +2,13 @@
 
 signals-00000.npy ...  (rows, 12) int16 or float32, records one after the other
 records.parquet        one row per record: where it lies, whose it is, its fold, its step, metadata
+folds.csv              record_id and fold, to prepare the same data with the same folds elsewhere
 labels.npz             one array (records, classes) float32 per label set; NaN is unknown
-classes.json           class names and kinds of each label set, in the order of the columns
+classes.json           class names and kinds of each label set, in the order of the columns; mean and SD by which
+                       regression targets were standardised
 meta.json              format, source, rate, leads, unit, counts, size and SHA-256 of each file, fingerprint
+
+Stores that `ecgjax.prepare` makes also hold rejected.csv (records left out, and why) and checks.json (what was seen).
 """
 
 import hashlib
@@ -20,10 +24,11 @@ import pandas as pd
 from ecgjax.errors import UserError
 
 FORMAT = "ecgjax-store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NAN = -32768
 """What stands for NaN in int16 shards."""
 
+_NO_CONTENT = ("fingerprint", "ecgjax_version", "files", "title", "licence", "notes")
 SPLITS = ("train", "validation", "test")
 
 
@@ -43,7 +48,7 @@ class Store:
 
     Attributes:
         path: its folder.
-        meta: content of meta.json.
+        meta: content of meta.json; `meta["unit"]` is "mV", or "z-score" where the publisher standardised the signals.
         records: one row per record: record_id, patient_id, fold, samples, sampling_rate, shard, start,
             microvolt_per_bit, nan_samples, derived_leads, missing_leads, and the source's metadata.
         sampling_rate: Hz, of every record.
@@ -61,7 +66,7 @@ class Store:
         self.records = pd.read_parquet(io.BytesIO(small["records.parquet"]))
         with np.load(io.BytesIO(small["labels.npz"])) as labels:
             self._targets = {name: labels[name] for name in labels.files}
-        self._vocabulary: dict[str, dict[str, list[str]]] = json.loads(small["classes.json"])
+        self._vocabulary: dict[str, dict[str, list[Any]]] = json.loads(small["classes.json"])
         self.sampling_rate = float(self.meta["sampling_rate"])
         self.dtype: str = self.meta["dtype"]
         self.fingerprint: str = self.meta["fingerprint"]
@@ -101,7 +106,7 @@ class Store:
         return self._map(int(self._shard[row]))[first + start : first + stop]
 
     def signal(self, record_id: str) -> np.ndarray:
-        """A record's whole signal, (samples, 12) float32, mV, NaN where unknown.
+        """A record's whole signal, (samples, 12) float32, NaN where unknown; mV unless `meta["unit"]` says otherwise.
 
         Raises:
             UserError: no such record.
@@ -136,9 +141,20 @@ class Store:
         return tuple(self._labels(label_set)["kinds"])
 
     def targets(self, label_set: str) -> np.ndarray:
-        """(records, classes) float32, rows as in `records`; NaN is unknown."""
+        """(records, classes) float32, rows as in `records`; NaN is unknown.
+
+        Regression targets of prepared stores are standardised, see `scales`.
+        """
         self._labels(label_set)
         return self._targets[label_set]
+
+    def scales(self, label_set: str) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and SD of each class, (classes,) float64: `targets * sd + mean` is in the source's own units.
+
+        They are those of the training folds; 0 and 1 for classification and whatever is not standardised.
+        """
+        labels = self._labels(label_set)
+        return np.array(labels["mean"], np.float64), np.array(labels["sd"], np.float64)
 
     def verify(self) -> None:
         """Reads every file and compares its checksum.
@@ -150,7 +166,7 @@ class Store:
             with open(self.path / name, "rb") as file:
                 _compare(self.path / name, hashlib.file_digest(file, "sha256").hexdigest(), expected["sha256"])
 
-    def _labels(self, name: str) -> dict[str, list[str]]:
+    def _labels(self, name: str) -> dict[str, list[Any]]:
         if name not in self._vocabulary:
             raise UserError(
                 f"{self.path}: no label set {name!r}; expected one of {', '.join(self._vocabulary) or '(none)'}"
@@ -172,8 +188,12 @@ def split_of(folds: np.ndarray) -> np.ndarray:
 
 
 def fingerprint(meta: dict[str, Any]) -> str:
-    """Hash of a store's content: all of meta but the fingerprint itself and the version that wrote it."""
-    content = {key: value for key, value in meta.items() if key not in ("fingerprint", "ecgjax_version")}
+    """Hash of a store's content: all of meta but how it is packed, who wrote it, prose, and the fingerprint.
+
+    `meta["content"]` holds hashes of values, not of files: a store written through another version of pyarrow is the
+    same store.
+    """
+    content = {key: value for key, value in meta.items() if key not in _NO_CONTENT}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,30 +1,21 @@
 """Writes a store: records as they come, labels at the end, and either the whole store or nothing."""
 
-import errno
 import glob
-import hashlib
-import io
-import json
 import os
 import shutil
 import socket
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-import ecgjax
-from ecgjax.data.leads import CANONICAL
+from ecgjax.data.preparation.table import column
 from ecgjax.data.recording import Recording
-from ecgjax.data.store import FORMAT, FORMAT_VERSION, NAN, fingerprint
+from ecgjax.data.store_files import Content, LabelSet, check_vacant, publish, write
 from ecgjax.data.store_shard import Shard, quantise
 from ecgjax.errors import UserError, disk_errors
-
-LabelSet = tuple[Sequence[str], np.ndarray, Sequence[str]]
-"""Class names, targets (records, classes) with NaN for unknown, and "classification" or "regression" per class."""
 
 
 class StoreWriter:
@@ -64,11 +55,10 @@ class StoreWriter:
         if dtype not in ("int16", "float32"):
             raise UserError(f"store dtype {dtype!r}; expected int16 or float32")
         self.path = Path(path).absolute()
-        if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
-            raise UserError(f"{path}: exists already; expected the path of a new store")
+        check_vacant(self.path, path)
         self.sampling_rate = None if sampling_rate is None else float(sampling_rate)
         self.dtype = np.dtype(dtype)
-        self._source = {"source": source, "source_version": source_version}
+        self._source, self._version = source, source_version
         self._rows_per_shard = max(1, shard_bytes // (12 * self.dtype.itemsize))
         self._records: list[dict[str, Any]] = []
         self._metadata: list[dict[str, Any]] = []
@@ -150,11 +140,6 @@ class StoreWriter:
             }
         )
 
-    def write_text(self, name: str, text: str) -> None:
-        """Adds a text file, e.g. the list of rejected records, to the store."""
-        with disk_errors(self.path):
-            self._write(name, text.encode())
-
     def finish(self, label_sets: Mapping[str, LabelSet] | None = None) -> Path:
         """Writes index, labels and meta, and moves the store to its place.
 
@@ -169,24 +154,17 @@ class StoreWriter:
         """
         if not self._records:
             raise UserError(f"{self.path}: not one record; expected at least one")
-        label_sets = label_sets or {}
-        for name, labels in label_sets.items():
-            _check_label_set(f"{self.path}: label set {name!r}", labels, len(self))
+        index = pd.DataFrame(self._records)
+        names = list(dict.fromkeys(name for row in self._metadata for name in row))
+        for name in names:
+            if name in index:
+                raise UserError(f"metadata column {name!r} is one of the index's own; expected another name")
+            index[name] = column([row.get(name) for row in self._metadata])
         with disk_errors(self.path):
             self._close_shard()
-            self._write("records.parquet", _parquet(self._records, self._metadata))
-            self._write("labels.npz", _npz({name: targets for name, (_, targets, _) in label_sets.items()}))
-            vocabulary = {name: {"classes": list(c), "kinds": list(k)} for name, (c, _, k) in label_sets.items()}
-            self._write("classes.json", json.dumps(vocabulary, indent=2).encode())
-            self._write("meta.json", json.dumps(self._meta(), indent=2).encode())
-            _fsync(self._folder)
-            try:
-                os.replace(self._folder, self.path)
-            except OSError as error:
-                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                    raise UserError(f"{self.path}: another process made it meanwhile; expected a new store") from error
-                raise
-            _fsync(self.path.parent)
+            content = Content(index, self._files, self._source, self._version, self.dtype, label_sets=label_sets or {})
+            write(self._folder, content)
+            publish(self._folder, self.path)
         self._finished = True
         return self.path
 
@@ -210,73 +188,6 @@ class StoreWriter:
             self._files[self._shard.path.name] = self._shard.close()
             self._shard = None
 
-    def _write(self, name: str, content: bytes) -> None:
-        with open(self._folder / name, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        self._files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-    def _meta(self) -> dict[str, Any]:
-        meta = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            **self._source,
-            "sampling_rate": self.sampling_rate,
-            "leads": list(CANONICAL),
-            "unit": "mV",
-            "dtype": self.dtype.name,
-            "nan": NAN if self.dtype == np.int16 else None,
-            "records": len(self),
-            "patients": len({record["patient_id"] for record in self._records}),
-            "samples": sum(record["samples"] for record in self._records),
-            "shards": self._n_shards,
-            "files": dict(sorted(self._files.items())),
-        }
-        return {**meta, "fingerprint": fingerprint(meta), "ecgjax_version": ecgjax.__version__}
-
-
-def _parquet(records: list[dict[str, Any]], metadata: list[dict[str, Any]]) -> bytes:
-    index, extra = pd.DataFrame(records), pd.DataFrame(metadata, index=range(len(records)))
-    for name in extra:
-        if name in index:
-            raise UserError(f"metadata column {name!r} is one of the index's own; expected another name")
-        if not pd.api.types.is_numeric_dtype(extra[name]):
-            numbers = pd.to_numeric(extra[name], errors="coerce")
-            text = extra[name].map(lambda value: None if value is None or value != value else str(value))
-            extra[name] = numbers if numbers.notna().sum() == extra[name].notna().sum() else text
-    buffer = io.BytesIO()
-    pd.concat([index, extra], axis=1).to_parquet(buffer, index=False)
-    return buffer.getvalue()
-
-
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    # np.savez would take the names as keyword arguments, and stumble over a label set called "file".
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, values in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, np.ascontiguousarray(values, "<f4"))
-    return buffer.getvalue()
-
-
-def _check_label_set(what: str, labels: LabelSet, n_records: int) -> None:
-    classes, targets, kinds = labels
-    expected = (n_records, len(classes))
-    if np.shape(targets) != expected:
-        raise UserError(f"{what}: targets of shape {np.shape(targets)}; expected (records, classes) = {expected}")
-    if len(set(classes)) != len(classes) or not all(classes):
-        raise UserError(f"{what}: class names {list(classes)}; expected unique names, none empty")
-    if len(kinds) != len(classes) or not set(kinds) <= {"classification", "regression"}:
-        raise UserError(f"{what}: kinds {list(kinds)}; expected classification or regression for each class")
-    for name, column, kind in zip(classes, np.asarray(targets).T, kinds, strict=True):
-        if np.isinf(column).any():
-            raise UserError(f"{what}: class {name!r} has infinite targets; expected numbers or NaN")
-        if kind == "classification" and not np.isin(column[~np.isnan(column)], (0, 1)).all():
-            raise UserError(
-                f"{what}: class {name!r} has targets other than 0, 1 and NaN; expected those, or kind regression"
-            )
-
 
 def _remove_leftovers(path: Path) -> None:
     """Removes the hidden folders of writers of `path` on this machine that no longer run."""
@@ -297,11 +208,3 @@ def _runs(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _fsync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,7 @@ import pytest
 
 from ecgjax import prepare as command
 from ecgjax.data import sources
-from ecgjax.data.sources.folder import resampled
+from ecgjax.data.preparation.resampled import resampled
 from ecgjax.data.store import open_store
 from ecgjax.errors import UserError
 from tests.data import wfdb_files

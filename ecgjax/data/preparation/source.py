@@ -32,6 +32,7 @@ class Facts:
         dtype: "int16", or "float32" where the values are no voltages.
         unit: of the stored values; "z-score" where the publisher standardised them.
         einthoven: whether the leads obey I + III = II; otherwise the reason why they need not.
+        generated: whether the records are computed, so that there is no --raw.
         skip: reasons to reject a record that can be read: "nan" (any value missing), "all_nan", "flat" (all leads
             constant), "zero" (all values 0).
     """
@@ -47,6 +48,7 @@ class Facts:
     dtype: Literal["int16", "float32"] = "int16"
     unit: Literal["mV", "z-score"] = "mV"
     einthoven: Literal[True] | str = True
+    generated: bool = False
     skip: tuple[Literal["nan", "all_nan", "flat", "zero"], ...] = ("all_nan",)
 
 
@@ -100,5 +102,6 @@ class Source(Protocol):
     def label(table: pd.DataFrame, options: argparse.Namespace) -> Labels:
         """Folds and targets of the records that were read; row i of `table` is record i.
 
-        `options.min_count` is the number of occurrences that a class needs (10; 1 with --limit).
+        `options.min_count` is the number of occurrences that a class needs (10; 1 with --limit). `options.work` is a
+        path for a folder, not made yet, in which the source may keep what is dear to compute until the store is done.
         """

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ecgjax.data.store_files import INDEX
 from ecgjax.errors import UserError
 
 # pandas 3 keeps text in a type of its own, pandas 2 as objects.
 _TEXT = pd.Series(["", None]).dtype
+_RESERVED = {*INDEX, "key"}
 _WHOLE = (bool, np.bool_, int, np.integer)
 REQUIRED = ("record_id", "patient_id", "key")
 
@@ -30,9 +32,16 @@ def column(values: Sequence[Any]) -> pd.Series:
     return pd.Series([None if _unknown(value) else str(value) for value in values], dtype=_TEXT)
 
 
-def flat(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The single values of a recording's metadata, as plain Python; lists, arrays and mappings are left out."""
+def flat(metadata: Mapping[str, Any], record_id: str = "") -> dict[str, Any]:
+    """The single values of a recording's metadata, as plain Python; lists, arrays and mappings are left out.
+
+    Raises:
+        UserError: one is called like a column of the store's index.
+    """
     values = {}
+    reserved = [name for name in metadata if name in _RESERVED]
+    if reserved:
+        raise UserError(f"record {record_id!r}: metadata {reserved[0]!r} is the index's own; expected another name")
     for name, value in metadata.items():
         if isinstance(value, np.generic):
             value = value.item()
@@ -79,6 +88,9 @@ def check_listing(listing: pd.DataFrame, what: object) -> pd.DataFrame:
     missing = [name for name in REQUIRED if name not in listing]
     if missing:
         raise UserError(f"{what}: the listing has no column {missing[0]!r}; expected {', '.join(REQUIRED)}")
+    reserved = [name for name in listing if name in _RESERVED and name not in REQUIRED]
+    if reserved:
+        raise UserError(f"{what}: column {reserved[0]!r} of the listing is the index's own; expected another name")
     if not len(listing):
         raise UserError(f"{what}: no records; expected at least one")
     listing = listing.reset_index(drop=True).assign(**{name: listing[name].astype(str).array for name in REQUIRED})
@@ -93,4 +105,9 @@ def check_listing(listing: pd.DataFrame, what: object) -> pd.DataFrame:
 
 
 def _unknown(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
+    return (
+        value is None
+        or value is pd.NA
+        or value is pd.NaT
+        or (isinstance(value, (float, np.floating)) and value != value)
+    )

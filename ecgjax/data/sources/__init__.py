@@ -1,31 +1,55 @@
-"""Data sets that `python -m ecgjax.prepare NAME` makes stores of: one module each.
+"""Data sets that `python -m ecgjax.prepare NAME` makes stores of: one module each, see `preparation.source.Source`.
 
-A source is a module with `add_arguments(parser)` and `prepare(arguments) -> Prepared`; it writes through
-`ecgjax.data.store_writer.StoreWriter`. Adding one is one file here and one line below.
+Adding one here is one file and one line below. Another package adds its own by an entry point of the group
+"ecgjax.sources", whose name is the source's and whose value is the module.
 """
 
 import importlib
-from types import ModuleType
+from importlib.metadata import entry_points
+from typing import cast
 
+from ecgjax.data.preparation.source import Source
 from ecgjax.errors import UserError
 
 _MODULES = {
+    "ptbxl": "ecgjax.data.sources.ptbxl",
+    "ptb": "ecgjax.data.sources.ptb",
+    "sph": "ecgjax.data.sources.sph",
+    "chapman": "ecgjax.data.sources.chapman",
+    "ningbo": "ecgjax.data.sources.ningbo",
+    "cpsc2018": "ecgjax.data.sources.cpsc2018",
+    "cpsc_extra": "ecgjax.data.sources.cpsc_extra",
+    "georgia": "ecgjax.data.sources.georgia",
+    "code15": "ecgjax.data.sources.code15",
+    "code_test": "ecgjax.data.sources.code_test",
+    "echonext": "ecgjax.data.sources.echonext",
+    "zzu_pecg": "ecgjax.data.sources.zzu_pecg",
+    "mimic": "ecgjax.data.sources.mimic",
+    "heedb": "ecgjax.data.sources.heedb",
     "folder": "ecgjax.data.sources.folder",
     "synthetic": "ecgjax.data.sources.synthetic_store",
 }
+GROUP = "ecgjax.sources"
 
 
 def names() -> tuple[str, ...]:
-    """Names of the sources."""
-    return tuple(_MODULES)
+    """Names of the sources, those of other packages last."""
+    others = sorted({entry.name for entry in entry_points(group=GROUP)} - set(_MODULES))
+    return (*_MODULES, *others)
 
 
-def load(name: str) -> ModuleType:
+def load(name: str) -> Source:
     """The module of a source.
 
     Raises:
-        UserError: there is no such source.
+        UserError: there is no such source, or another package's is not one.
     """
-    if name not in _MODULES:
-        raise UserError(f"no source {name!r}; expected one of {', '.join(_MODULES)}")
-    return importlib.import_module(_MODULES[name])
+    if name in _MODULES:
+        return cast(Source, importlib.import_module(_MODULES[name]))
+    for entry in entry_points(group=GROUP, name=name):
+        module = entry.load()
+        missing = [part for part in ("FACTS", "add_arguments", "listing", "read", "label") if not hasattr(module, part)]
+        if missing:
+            raise UserError(f"source {name!r} ({entry.value}) has no {missing[0]}; expected a module like those here")
+        return cast(Source, module)
+    raise UserError(f"no source {name!r}; expected one of {', '.join(names())}")

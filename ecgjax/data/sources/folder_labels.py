@@ -1,6 +1,7 @@
 """labels.csv of a folder of recordings: ids, patients, folds, metadata and targets, checked."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,40 +25,35 @@ class LabelTable:
     Attributes:
         record_ids: as written.
         patient_ids: the record ids where the file has no such column.
-        folds: as written, or stratified over patients.
+        folds: as written, or None.
         metadata: `age` and `sex`, None where unknown.
         classes: names of the label columns.
         targets: (rows, classes) float32; NaN is unknown.
         kinds: "classification" for columns of 0 and 1 only, else "regression".
-        stratified: whether the folds were made here.
     """
 
     record_ids: list[str]
     patient_ids: list[str]
-    folds: np.ndarray
+    folds: np.ndarray | None
     metadata: dict[str, list[Any]]
     classes: tuple[str, ...]
     targets: np.ndarray
     kinds: tuple[str, ...]
-    stratified: bool
 
     def __len__(self) -> int:
         return len(self.record_ids)
 
 
-def read_labels(path: Path, limit: int | None = None) -> LabelTable:
+def read_labels(path: Path) -> LabelTable:
     """Reads and checks a labels.csv.
 
     Args:
         path: columns `record_id`, and optionally `patient_id`, `fold`, `age`, `sex`; every other column is a label.
-        limit: takes this many rows, evenly spaced.
 
     Raises:
         UserError: what is wrong, with column and row.
     """
     table = _read_csv(path)
-    if limit is not None and limit < len(table):
-        table = table.iloc[np.linspace(0, len(table) - 1, limit).round().astype(int)]
     record_ids = table["record_id"].tolist()
     _check_ids(path, table, "record_id")
     repeated = table["record_id"][table["record_id"].duplicated()]
@@ -81,11 +77,37 @@ def read_labels(path: Path, limit: int | None = None) -> LabelTable:
         if np.isnan(targets[:, i]).all():
             raise UserError(f"{path}: label column {name!r} has no value; expected numbers (0 and 1 for classes)")
     kinds = tuple("classification" if np.isin(t[~np.isnan(t)], (0, 1)).all() else "regression" for t in targets.T)
-    if "fold" in table:
-        folds = _given_folds(path, table, patient_ids)
-    else:
-        folds = _stratified_folds(path, patient_ids, targets[:, [kind == "classification" for kind in kinds]])
-    return LabelTable(record_ids, patient_ids, folds, metadata, classes, targets, kinds, "fold" not in table)
+    folds = _given_folds(path, table, patient_ids) if "fold" in table else None
+    return LabelTable(record_ids, patient_ids, folds, metadata, classes, targets, kinds)
+
+
+def stratified_folds(path: Path, patient_ids: list[str], targets: np.ndarray) -> np.ndarray:
+    """Up to ten folds of whole patients, stratified over the positive labels.
+
+    Args:
+        path: what to name in an error.
+        patient_ids: of each record.
+        targets: (records, classes) of 0, 1 and NaN.
+
+    Raises:
+        UserError: too few patients.
+    """
+    n_classes = targets.shape[1]
+    # The last label is one that every record has, so that all patients are placed.
+    labels = [[*np.flatnonzero(positive).tolist(), n_classes] for positive in targets == 1]
+    patients = list(dict.fromkeys(patient_ids))
+    pooled: dict[str, list[int]] = {patient: [] for patient in patients}
+    for patient, found in zip(patient_ids, labels, strict=True):
+        pooled[patient].extend(found)
+    n_folds = min(FOLDS, len(patients))
+    sizes = Counter(patient_ids)
+    subsets = stratify(
+        list(pooled.values()), range(n_classes + 1), [1 / n_folds] * n_folds, [sizes[patient] for patient in patients]
+    )
+    if n_folds < len(SPLITS) or not all(subsets):
+        raise UserError(f"{path}: {len(patients)} patients are too few to make {n_folds} folds; expected a column fold")
+    fold_of = {patients[i]: fold for fold, subset in enumerate(subsets) for i in subset}
+    return np.array([fold_of[patient] for patient in patient_ids])
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -151,21 +173,3 @@ def _given_folds(path: Path, table: pd.DataFrame, patient_ids: list[str]) -> np.
                 f"{path}: patient {patient!r} has records in {one} and in {other}; expected one split per patient"
             )
     return folds
-
-
-def _stratified_folds(path: Path, patient_ids: list[str], targets: np.ndarray) -> np.ndarray:
-    """Up to ten folds of whole patients, stratified over the positive labels."""
-    patients = list(dict.fromkeys(patient_ids))
-    number = {patient: i for i, patient in enumerate(patients)}
-    n_classes = targets.shape[1]
-    labels: list[list[int]] = [[] for _ in patients]
-    # The last label is one that every record has, so that all patients are placed.
-    for patient, positive in zip(patient_ids, targets == 1, strict=True):
-        labels[number[patient]].extend([*np.flatnonzero(positive).tolist(), n_classes])
-    n_folds = min(FOLDS, len(patients))
-    records = np.bincount([number[patient] for patient in patient_ids]).tolist()
-    subsets = stratify(labels, range(n_classes + 1), [1 / n_folds] * n_folds, records)
-    if n_folds < len(SPLITS) or not all(subsets):
-        raise UserError(f"{path}: {len(patients)} patients are too few to make {n_folds} folds; expected a column fold")
-    fold_of = {patient: fold for fold, subset in enumerate(subsets) for patient in subset}
-    return np.array([fold_of[number[patient]] for patient in patient_ids])

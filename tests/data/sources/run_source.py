@@ -42,5 +42,5 @@ def run(module: ModuleType, raw: Path, **options) -> tuple[pd.DataFrame, list[Re
             continue
         recordings.append(recording)
         kept.append(row)
-    table = merge(listing.iloc[kept], [flat(recording.metadata) for recording in recordings])
+    table = merge(listing.iloc[kept], [flat(recording.metadata, recording.id) for recording in recordings])
     return table, recordings, module.label(table, chosen), rejected
