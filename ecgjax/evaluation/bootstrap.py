@@ -152,7 +152,7 @@ def _bootstrap(
     known = pairs[0][0]
     counts = draw_counts(len(known), replicates, seed, indices, groups)
     # The classes, then their macro average (or the pooled error) as the last column.
-    columns = [_values(known, scores, metric, counts, absent) for _, scores in pairs]
+    columns = [replicate_values(known, scores, metric, counts, absent) for _, scores in pairs]
     value, samples = columns[0] if len(columns) == 1 else tuple(a - b for a, b in zip(*columns, strict=True))
     if kind == "percentile":
         low, high = limits.percentile(samples, level)
@@ -160,7 +160,7 @@ def _bootstrap(
         low, high = limits.basic(value, samples, level)
     else:
         units = None if groups is None else unit_indices(groups, len(known))
-        low, high = limits.bca(value, samples, level, _influences(known, [s for _, s in pairs], metric, absent, units))
+        low, high = limits.bca(value, samples, level, influences(known, [s for _, s in pairs], metric, absent, units))
     return Intervals(
         *(value[:-1], low[:-1], high[:-1]),
         *(float(value[-1]), float(low[-1]), float(high[-1])),
@@ -174,10 +174,22 @@ def _bootstrap(
     )
 
 
-def _values(
+def replicate_values(
     targets: NDArray, scores: NDArray, metric: Metric, counts: NDArray, absent: Absent
 ) -> tuple[NDArray, NDArray]:
-    """(classes + 1,) values and (replicates, classes + 1) replicates of one model."""
+    """One model's values on the data and on every resample.
+
+    Args:
+        targets: (records, classes), checked.
+        scores: (records, classes), checked.
+        metric: "auroc" or "mae".
+        counts: (replicates, records) how often a replicate holds a record.
+        absent: as for `intervals`.
+
+    Returns:
+        (classes + 1,) values and (replicates, classes + 1) replicates; the last column is the macro average or the
+        pooled error.
+    """
     if metric == "auroc":
         value, samples = metrics.auroc(targets, scores), replicate_aurocs(targets, scores, counts)
         macro, macro_samples = metrics.macro_average(value, absent), metrics.macro_average(samples, absent)
@@ -200,10 +212,18 @@ def _replicate_errors(targets: NDArray, predictions: NDArray, counts: NDArray) -
         return sums / totals, sums.sum(axis=1) / totals.sum(axis=1)
 
 
-def _influences(
+def influences(
     targets: NDArray, models: list[NDArray], metric: Metric, absent: Absent, units: NDArray[np.intp] | None
 ) -> Iterable[NDArray | None]:
-    """Influences of the resampled units on each class, then on the macro average; of a difference, their difference."""
+    """Influences of the resampled units on each class, then on the macro average; of a difference, their difference.
+
+    Args:
+        targets: (records, classes), checked.
+        models: one model's scores, or two for their difference.
+        metric: "auroc" or "mae".
+        absent: as for `intervals`.
+        units: (records,) numbers of the resampled groups; None resamples records.
+    """
 
     def of_units(parts: Iterable[NDArray | None]) -> NDArray | None:
         known = [part for part in parts if part is not None]
