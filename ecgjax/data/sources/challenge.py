@@ -141,7 +141,7 @@ def label(cohort: Cohort, table: pd.DataFrame, options: argparse.Namespace) -> L
     lists = [[names[code] for code in own if code in names] for own in codes]
     classes = vocabulary(lists, options.min_count)
     notes = [
-        f"{len(classes)} classes occur {options.min_count} times or more; in the benchmark {cohort.classes}, 10 times or more",
+        f"{len(classes)} classes occur {options.min_count} times or more (benchmark: {cohort.classes}, 10 times)",
         "folds: stratified over records sorted by name; the benchmark's own followed the order of its directory",
     ]
     if unknown:
