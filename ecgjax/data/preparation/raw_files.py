@@ -58,6 +58,25 @@ def read_csv(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
     return checked(path, table, columns)
 
 
+def read_xlsx(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """The first sheet of a workbook, as `read_csv` gives a CSV file.
+
+    Raises:
+        UserError: openpyxl is not installed, no workbook, without rows, or a column is missing.
+    """
+    try:
+        import openpyxl  # noqa: F401 (what pandas reads workbooks with)
+    except ImportError as error:
+        raise UserError(
+            f"{path}: reading workbooks needs openpyxl; install it with: pip install 'ecgjax[formats]'"
+        ) from error
+    try:
+        table = pd.read_excel(path, dtype=str, keep_default_na=False, engine="openpyxl")
+    except Exception as error:  # openpyxl raises all kinds of errors on damaged files.
+        raise UserError(f"{path}: not an Excel workbook ({' '.join(str(error).split())})") from error
+    return checked(path, table, columns)
+
+
 def checked(path: Path, table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """`table` with stripped text in every cell.
 

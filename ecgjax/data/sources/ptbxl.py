@@ -89,7 +89,7 @@ def listing(raw: Path, options: argparse.Namespace) -> pd.DataFrame:
     )
     for column in _NUMBERS:
         if column in database:
-            table[column] = raw_files.numbers(path, database, column)
+            table[column] = pd.to_numeric(database[column], errors="coerce").astype(float)
     for column in _TEXTS:
         if column in database:
             table[column] = database[column].where(database[column] != "")
