@@ -76,7 +76,7 @@ class _Member:
 
 def is_archive(name: str) -> bool:
     """Whether a file of this name is unpacked; parts of a split zip count, single compressed files do not."""
-    return re.search(r"\.(zip|z\d\d|tar|tar\.gz|tgz)$", name.lower()) is not None
+    return re.search(r"[^/]\.(zip|z\d\d|tar|tar\.gz|tgz)$", name.lower()) is not None
 
 
 def grouped(names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -30,7 +30,7 @@ ATTEMPTS = 8
 _CONNECTIONS = {"physionet.org": 8}
 _CONNECTIONS_ELSEWHERE = 4
 _TIMEOUT = (15.0, 60.0)
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16  # what a connection that is reset loses at most
 _LONGEST_PAUSE = 60.0
 _LONGEST_REQUESTED_PAUSE = 900.0
 # 202 is what figshare's firewall answers before it lets a client through.
@@ -195,7 +195,10 @@ class Client:
         self.check()
 
     def _host(self, url: str) -> _Host:
-        name = urlsplit(url).hostname or ""
+        try:
+            name = urlsplit(url).hostname or ""
+        except ValueError as error:
+            raise UserError(f"{ascii(url)[:200]}: no address; expected https://HOST/PATH") from error
         with self._lock:
             if name not in self._hosts:
                 self._hosts[name] = _Host(_CONNECTIONS.get(name, _CONNECTIONS_ELSEWHERE))
