@@ -9,9 +9,9 @@ import wfdb
 from ecgjax.data.leads import CANONICAL
 
 
-def bits(samples: int = 200, leads: int = 12, seed: int = 0) -> np.ndarray:
-    """(samples, leads) int16 in which the six limb leads, if there are as many, obey Einthoven and Goldberger."""
-    x = 2 * np.random.default_rng(seed).integers(-500, 500, size=(samples, leads))
+def bits(samples: int = 200, leads: int = 12, seed: int = 0, peak: int = 1000) -> np.ndarray:
+    """(samples, leads) int16 up to twice `peak` in which the six limb leads, if there are as many, obey Einthoven and Goldberger."""
+    x = 2 * np.random.default_rng(seed).integers(-peak // 2, peak // 2, size=(samples, leads))
     if leads >= 6:
         one, two = x[:, 0], x[:, 1]
         x[:, 2], x[:, 3], x[:, 4], x[:, 5] = two - one, -(one + two) // 2, one - two // 2, two - one // 2

@@ -43,7 +43,7 @@ def make(raw: Path, records: int = 40, samples: int = 60) -> list[Record]:
         name = f"MUSE_2018{1 + i * 7 % 12:02d}13_17{i:02d}27_{27000 + 1000 * (i % 3)}"
         rhythm, beat, sex = RHYTHMS[i % 8], BEATS[i % 8], "MALE" if i % 3 else "FEMALE"
         sheet.append([name, rhythm, beat, 20 + i, sex, 60 + i, 60, 114, 356, 432, 81, -27, 10, 208, 265, 386])
-        microvolts = bits(samples, seed=i) * STEP
+        microvolts = bits(samples, seed=i, peak=200) * STEP
         _write(raw / "ECGData" / f"{name}.csv", microvolts, ",".join(LEADS))
         _write(raw / "ECGDataDenoised" / f"{name}.csv", microvolts / 2, None)
         conditions = tuple(part for part in beat.split() if part != "NONE")
