@@ -34,7 +34,9 @@ def load_file(name: str) -> ModuleType:
     loaded = sys.modules.get(path.stem)
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
-    if loaded is not None or importlib.util.find_spec(path.stem) is not None:
+    # Python finds the file itself where its folder is on the path, as the current one is for `python -m`.
+    found = None if loaded is not None else importlib.util.find_spec(path.stem)
+    if loaded is not None or (found is not None and (found.origin is None or Path(found.origin).absolute() != path)):
         raise UserError(f"{name}: another Python module is called {path.stem!r}; expected a name of its own")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None  # the name ends in .py

@@ -1,13 +1,15 @@
 """Data sets that `python -m ecgjax.prepare NAME` makes stores of: one module each, see `preparation.source.Source`.
 
-Adding one here is one file and one line below. Another package adds its own by an entry point of the group
-"ecgjax.sources", whose name is the source's and whose value is the module.
+Adding one here is one file and one line below. Your own is a Python file named by its path (docs/own_data.md), or an
+entry point of the group "ecgjax.sources" in your package, whose name is the source's and whose value is the module.
 """
 
 import importlib
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import cast
 
+from ecgjax import plugins
 from ecgjax.data.preparation.source import Source
 from ecgjax.errors import UserError
 
@@ -41,15 +43,23 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> Source:
     """The module of a source.
 
+    Args:
+        name: one of `names()`, or the path of a Python file that is a source.
+
     Raises:
-        UserError: there is no such source, or another package's is not one.
+        UserError: there is no such source, or somebody's own is not one.
     """
     if name in _MODULES:
         return cast(Source, importlib.import_module(_MODULES[name]))
+    if plugins.is_file(name):
+        return _checked(plugins.load_file(name), name)
     for entry in entry_points(group=GROUP, name=name):
-        module = entry.load()
-        missing = [part for part in ("FACTS", "add_arguments", "listing", "read", "label") if not hasattr(module, part)]
-        if missing:
-            raise UserError(f"source {name!r} ({entry.value}) has no {missing[0]}; expected a module like those here")
-        return cast(Source, module)
-    raise UserError(f"no source {name!r}; expected one of {', '.join(names())}")
+        return _checked(entry.load(), f"source {name!r} ({entry.value})")
+    raise UserError(f"no source {name!r}; expected one of {', '.join(names())}, or the path of a Python file")
+
+
+def _checked(module: ModuleType, called: str) -> Source:
+    missing = [part for part in ("FACTS", "add_arguments", "listing", "read", "label") if not hasattr(module, part)]
+    if missing:
+        raise UserError(f"{called} has no {missing[0]}; expected a module like those of ecgjax.data.sources")
+    return cast(Source, module)
