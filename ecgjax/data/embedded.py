@@ -35,7 +35,7 @@ def synthetic_store(root: Path | None = None, records: int = 600, seed: int = 0)
         root.mkdir(parents=True, exist_ok=True)
     try:
         # One process: a script need not guard its main module against being imported by others.
-        engine.prepare_store("synthetic", path, records=records, seed=seed, workers=1)
+        engine.prepare_store("synthetic", path, records=records, seed=seed, workers=1, wait=True)
     except (OSError, UserError):
         if not path.exists():  # otherwise another process was faster, with the same content
             raise

@@ -59,7 +59,7 @@ def test_measurements_are_standardised_on_the_training_folds(store):
 def test_made_once_and_the_same_again(store, tmp_path, monkeypatch):
     again = synthetic_store(tmp_path, records=300)
     assert ecgjax.open_store(again).fingerprint == store.fingerprint
-    monkeypatch.setattr(embedded.source, "write_store", lambda *_: pytest.fail("made a second time"))
+    monkeypatch.setattr(embedded.engine, "prepare_store", lambda *_, **__: pytest.fail("made a second time"))
     assert synthetic_store(tmp_path, records=300) == again
 
 
@@ -73,19 +73,19 @@ def test_nothing_is_left_when_making_it_fails(tmp_path, monkeypatch):
         raise RuntimeError("in the middle")
 
     monkeypatch.setattr(embedded.source.synthetic, "synthesize", fail)
-    with pytest.raises(RuntimeError, match="in the middle"):
+    with pytest.raises(UserError, match="RuntimeError: in the middle"):
         synthetic_store(tmp_path, records=20)
     assert not list(tmp_path.iterdir())
 
 
 def test_another_process_that_was_faster_is_no_error(tmp_path, monkeypatch):
-    write = embedded.source.write_store
+    write = embedded.engine.prepare_store
 
-    def lose(path, *arguments):
-        write(path, *arguments)
-        raise OSError("Directory not empty")
+    def lose(name, path, **options):
+        write(name, path, **options)
+        return write(name, path, **options)  # which finds a store there
 
-    monkeypatch.setattr(embedded.source, "write_store", lose)
+    monkeypatch.setattr(embedded.engine, "prepare_store", lose)
     assert ecgjax.open_store(synthetic_store(tmp_path, records=20)).meta["records"] == 20
 
 

@@ -89,7 +89,11 @@ def test_folder(raw, dtype, capsys):
         )
     assert store.classes("labels") == ("AFIB", "ef")
     assert store.kinds("labels") == ("classification", "regression")
-    np.testing.assert_array_equal(store.targets("labels")[:, 1], np.float32(55.5) + np.arange(N))
+    # Regression targets are standardised on the training folds, here records 0 to 3.
+    mean, sd = store.scales("labels")
+    np.testing.assert_allclose(mean, [0, 57])
+    np.testing.assert_allclose(sd, [1, np.std([55.5, 56.5, 57.5, 58.5])])
+    np.testing.assert_allclose(store.targets("labels")[:, 1], (55.5 + np.arange(N) - mean[1]) / sd[1], rtol=1e-6)
     assert (store.path / "rejected.csv").read_text() == "record_id,reason\n"
     store.verify()
     shown = capsys.readouterr()
@@ -169,19 +173,20 @@ def test_unusable_records_are_listed(raw, capsys):
     assert reasons["g1/r5"] == "every value is NaN"
     assert np.isnan(store.signal("g1/r7")[:, 4]).all()
     assert store.records["nan_samples"].tolist()[store.records["record_id"].tolist().index("g1/r7")] == 200
-    np.testing.assert_array_equal(
-        store.targets("labels")[:, 1], np.float32(55.5) + np.array([0, 4, 6, 7, 8, 9, 10, 11])
+    mean, sd = store.scales("labels")
+    np.testing.assert_allclose(
+        store.targets("labels")[:, 1] * sd[1] + mean[1], 55.5 + np.array([0, 4, 6, 7, 8, 9, 10, 11])
     )
     shown = capsys.readouterr()
     assert "4 (reasons in rejected.csv)" in shown.out
-    assert "2 recordings have no row in the labels, e.g. g1/extra.hea" in shown.err
+    assert "2 recordings have no row in the labels, e.g. g1/extra.hea" in shown.out
 
 
 def test_too_many_unusable_records(raw):
     for i in (1, 3):
         (raw / "g1" / f"r{i}.mat").unlink()
     message = (
-        r"2 of the first 4 records are unusable, more than --max_rejected=0.1 of 12 .* 'g1/r1': .*r1\.mat: no such file"
+        r"2 of the first 4 records are unusable, more than --max-rejected=0.1 of 12 .* 'g1/r1': .*r1\.mat: no such file"
     )
     refuse(raw, rows(), message, "--max_rejected=0.1")
 
@@ -189,7 +194,13 @@ def test_too_many_unusable_records(raw):
 def test_a_split_that_is_lost_is_refused(raw):
     for i in range(8, 12):
         (raw / f"g{i % 2}" / f"r{i}.{'mat' if i % 2 else 'dat'}").unlink()
-    refuse(raw, rows(), "every record of the test or the validation fold is unusable", "--max_rejected=0.9")
+    with pytest.raises(UserError, match="every record of the test or the validation fold is unusable"):
+        run(raw, rows(), "--max-rejected=0.9")
+    # No store, but what was read is kept: with better labels the same command goes on.
+    assert sorted(path.name for path in raw.parent.iterdir()) == [".store.partial", "labels.csv", "raw"]
+    store = run(raw, rows(fold=lambda i: i % 3, patient_id=lambda i: f"p{i}"), "--max-rejected=0.9")
+    assert store.records["fold"].tolist() == [i % 3 for i in range(8)]
+    assert sorted(path.name for path in raw.parent.iterdir()) == ["labels.csv", "raw", "store"]
 
 
 def test_sampling_rates(raw):
@@ -266,7 +277,7 @@ def test_bad_tables(raw, table, message):
     ("argument", "message"),
     [
         ("--rate=0", "--rate=0.0; expected a positive number of Hz"),
-        ("--max_rejected=2", "--max_rejected=2.0; expected a share from 0 to 1"),
+        ("--max_rejected=2", "--max-rejected=2.0; expected a share from 0 to 1"),
         ("--limit=0", "--limit=0; expected at least 1"),
         ("--dtype=int8", "invalid choice: 'int8'"),
         ("--raw=nowhere", "nowhere: no such folder"),

@@ -181,7 +181,7 @@ def edit_meta(path, **changes):
         (lambda p: (p / "meta.json").unlink(), "not a store"),
         (lambda p: (p / "meta.json").write_text("{"), "meta.json: damaged"),
         (lambda p: (p / "meta.json").write_text("[]"), "not the meta.json of a store"),
-        (lambda p: edit_meta(p, format_version=99), "format version 99; this version of ecgjax reads 1"),
+        (lambda p: edit_meta(p, format_version=99), "format version 99; this version of ecgjax reads 2"),
         (lambda p: edit_meta(p, sampling_rate=250.0), "does not match its own fingerprint"),
         (lambda p: (p / "signals-00000.npy").unlink(), "signals-00000.npy: missing from the store"),
         (lambda p: os.truncate(p / "signals-00000.npy", 999), "signals-00000.npy: 999 bytes; expected"),
@@ -292,7 +292,7 @@ def test_metadata_of_mixed_kinds_survives(tmp_path):
     records = open_store(tmp_path / "s").records
     assert records["a"][0] == 1
     assert records["b"].tolist()[:2] == ["x", "2"]
-    assert records["d"].tolist()[1] == 3.5
+    assert records["d"].tolist()[1] == "3.5"  # text stays text: codes are no numbers
     assert records["c"].isna().all()
 
 

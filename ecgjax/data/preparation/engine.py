@@ -31,12 +31,13 @@ from ecgjax.data.store_files import publish
 from ecgjax.errors import UserError, disk_errors
 
 
-def prepare_store(name: str, out: Path, **given: Any) -> Path:
+def prepare_store(name: str, out: Path, *, wait: bool = False, **given: Any) -> Path:
     """Prepares a store from Python, see `prepare`.
 
     Args:
         name: of the source.
         out: where the store goes.
+        wait: for another process that prepares the same store; then it is there already, which is an error too.
         **given: as on the command line, e.g. raw=Path("ptb-xl"), min_count=1; all others have their defaults.
     """
     parser = options_module.parser(name)
@@ -44,15 +45,16 @@ def prepare_store(name: str, out: Path, **given: Any) -> Path:
     unknown = set(given) - set(defaults) - {"raw", "download"}
     if unknown:
         raise UserError(f"source {name!r} has no option {sorted(unknown)[0]!r}; expected {', '.join(defaults)}")
-    return prepare(name, argparse.Namespace(**{**defaults, "raw": None, "download": False, "out": out, **given}))
+    return prepare(name, argparse.Namespace(**{**defaults, "raw": None, "download": False, "out": out, **given}), wait)
 
 
-def prepare(name: str, options: argparse.Namespace) -> Path:
+def prepare(name: str, options: argparse.Namespace, wait: bool = False) -> Path:
     """Prepares a store.
 
     Args:
         name: of the source.
         options: as `options.parser(name)` parses them.
+        wait: see `prepare_store`.
 
     Returns:
         Where the store is.
@@ -62,7 +64,7 @@ def prepare(name: str, options: argparse.Namespace) -> Path:
     """
     source, options = sources.load(name), options_module.complete(name, options)
     facts: Facts = source.FACTS
-    with Workplace(options.out) as place:
+    with Workplace(options.out, wait=wait) as place:
         options.work = place.source
         if options.download:
             _download(facts, options.raw)

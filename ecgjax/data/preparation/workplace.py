@@ -28,13 +28,14 @@ class Workplace:
 
     Args:
         out: the store to be, which must not exist.
+        wait: for another process that prepares the same store, instead of failing.
 
     Raises:
         UserError: the store exists, another process prepares it, or the folder cannot be made.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.out = out.absolute()
+    def __init__(self, out: Path, *, wait: bool = False) -> None:
+        self.out, self._wait = out.absolute(), wait
         self.called = out
         self.path = self.out.with_name(f".{self.out.name}.partial")
         self.store, self.manifests = self.path / "store", self.path / "manifests"
@@ -92,7 +93,7 @@ class Workplace:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock_file = open(self.path / "lock", "a+")  # noqa: SIM115 (held until `_tidy`)
             try:
-                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX | (0 if self._wait else fcntl.LOCK_NB))
                 now = os.stat(self.path / "lock")
             except BlockingIOError as error:
                 self._lock_file.seek(0)
