@@ -85,8 +85,12 @@ def read(path: Path, sheet: str) -> dict[str, str]:
 
 @lru_cache(maxsize=8)
 def _rows(path: Path, sheet: str, modified: int) -> tuple[tuple[object, ...], ...]:
-    import openpyxl
-
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise UserError(
+            f"{path}: reading workbooks needs openpyxl; install it with: pip install 'ecgjax[formats]'"
+        ) from error
     workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
     try:
         if sheet not in workbook.sheetnames:

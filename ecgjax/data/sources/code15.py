@@ -138,7 +138,7 @@ def label(table: pd.DataFrame, options: argparse.Namespace) -> Labels:
             batch=BATCH,
         )
     if not listed.all():
-        notes.append(f"{np.count_nonzero(~listed)} exams are not in exams.csv: targets unknown, fold -1")
+        notes.append(f"exams that exams.csv lacks: {np.count_nonzero(~listed)}; targets unknown, fold -1")
     if absent := str(table["_absent"].iloc[0]):
         notes.append(f"parts that are not there, and whose exams are left out: {absent.replace(' ', ', ')}")
     notes += _repeats(table, targets, deduplicate=options.deduplicate)
@@ -216,10 +216,9 @@ def _repeats(table: pd.DataFrame, targets: np.ndarray, *, deduplicate: bool) -> 
     repeated = table["_tracing"].duplicated()
     if not repeated.any():
         return []
-    group = table[table["_tracing"].duplicated(keep=False)].groupby("_tracing")["patient_id"].nunique()
-    said = (
-        f"{repeated.sum()} exams repeat another's tracing byte for byte, {(group > 1).sum()} tracings across patients"
-    )
+    patients = table[table["_tracing"].duplicated(keep=False)].groupby("_tracing")["patient_id"].nunique()
+    said = f"exams that repeat another's tracing byte for byte: {repeated.sum()}"
+    said += f" (tracings of several patients: {(patients > 1).sum()})"
     if not deduplicate:
         return [f"{said}; --deduplicate leaves one of each its targets"]
     targets[repeated.to_numpy()] = np.nan

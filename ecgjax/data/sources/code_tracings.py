@@ -1,13 +1,17 @@
 """Tracings of the CODE data sets (Telehealth Network of Minas Gerais): HDF5, 4096 x 12 zero-padded, 400 Hz."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import h5py
 import numpy as np
 
 from ecgjax.errors import UserError
+
+if TYPE_CHECKING:
+    import h5py
 
 SAMPLING_RATE = 400.0
 FLAGS = {"1dAVb": "1AVB", "RBBB": "RBBB", "LBBB": "LBBB", "SB": "SBRAD", "AF": "AFIB", "ST": "STACH"}
@@ -28,7 +32,7 @@ def check(path: Path, *, exams: int | None = None) -> int:
     Raises:
         UserError: no HDF5 file, no data set `tracings` of (exams, samples, 12) numbers, or another number of them.
     """
-    with _opened(path) as file:
+    with _named(path), _opened(path) as file:
         tracings = file.get("tracings")
         shape = getattr(tracings, "shape", None)
         if shape is None or len(shape) != 3 or shape[2] != 12 or tracings.dtype.kind != "f":
@@ -44,7 +48,7 @@ def exam_ids(path: Path) -> np.ndarray:
     Raises:
         UserError: no HDF5 file, or no data set `exam_id` of whole numbers.
     """
-    with _opened(path) as file:
+    with _named(path), _opened(path) as file:
         ids = file.get("exam_id")
         if ids is None or getattr(ids, "ndim", 0) != 1 or ids.dtype.kind not in "iu":
             raise UserError(f"{path}: no data set 'exam_id' of whole numbers; it has {', '.join(file) or 'nothing'}")
@@ -59,16 +63,14 @@ def read_row(path: Path, row: int) -> np.ndarray:
     Raises:
         UserError: the file cannot be read there.
     """
-    try:
+    with _named(path, f"row {row}: "):
         tracings = _tracings(str(path))
         if not 0 <= row < len(tracings):
             raise UserError(f"{path}: no row {row}; it has {len(tracings)}")
-        chunk = tracings.chunks[0] if tracings.chunks else 1
+        together = tracings.chunks[0] if tracings.chunks else 1
         row_bytes = tracings.dtype.itemsize * tracings.shape[1] * tracings.shape[2]
-        size = chunk if chunk * row_bytes <= _LARGEST_BLOCK else 1
+        size = together if together * row_bytes <= _LARGEST_BLOCK else 1
         return _block(str(path), row // size, size)[row % size]
-    except OSError as error:
-        raise UserError(f"{path}: row {row} cannot be read ({' '.join(str(error).split())})") from error
 
 
 def acquired(tracing: np.ndarray, *, padding: Literal["default", "paper"] = "default") -> np.ndarray:
@@ -103,18 +105,32 @@ def acquired(tracing: np.ndarray, *, padding: Literal["default", "paper"] = "def
     return tracing[first:last]
 
 
-def _opened(path: Path) -> h5py.File:
+@contextmanager
+def _named(path: Path, where: str = "") -> Iterator[None]:
+    """Turns what h5py raises on damaged files into a `UserError`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: {where}damaged ({' '.join(str(error).split())}); expected a whole HDF5 file"
+        ) from error
+
+
+def _opened(path: Path) -> "h5py.File":
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError(f"{path}: reading HDF5 needs h5py; install it with: pip install 'ecgjax[formats]'") from error
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected an HDF5 file")
-    try:
-        # Without locks, which network file systems may refuse; nobody writes here.
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
-        raise UserError(f"{path}: not an HDF5 file, or a part of one ({' '.join(str(error).split())})") from error
+    # Without locks, which network file systems may refuse; nobody writes here.
+    return h5py.File(path, "r", locking=False)
 
 
 @lru_cache(maxsize=2)
-def _tracings(path: str) -> h5py.Dataset:
+def _tracings(path: str) -> "h5py.Dataset":
     return _opened(Path(path))["tracings"]
 
 

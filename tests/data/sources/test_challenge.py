@@ -3,18 +3,22 @@
 import argparse
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import openpyxl
+import pandas as pd
 import pytest
 import wfdb
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgjax.data.sources import challenge_mapping, cpsc2018, cpsc_extra, georgia, ningbo
+from ecgjax.data.store import open_store
 from ecgjax.data.stratify import stratify
 from ecgjax.errors import UserError
+from ecgjax.prepare import main
 from tests.data.sources.make_challenge import (
     SHEETS,
     Record,
@@ -221,6 +225,45 @@ def test_mapping_of_the_miniature(tmp_path, name: str) -> None:
         if code:
             first.setdefault(str(int(code)), label.strip())
     assert names == first
+
+
+def test_without_openpyxl(tmp_path, monkeypatch) -> None:
+    path = write_workbook(tmp_path)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(UserError, match=r"needs openpyxl; install it with: pip install 'ecgjax\[formats\]'"):
+        challenge_mapping.read(path, "Ningbo")
+
+
+SB = "426177001"
+PARTS = st.sampled_from([SB, f" {SB}\t", f"0{SB}.0", "Unknown", "nan", "12"]) | st.text("0123456789. :#é", max_size=12)
+
+
+@settings(max_examples=40)
+@given(st.lists(PARTS, max_size=4))
+def test_any_codes_are_read(release, tmp_path_factory, parts: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("header")
+    write_record(folder, Record("JS10647", signal(1, 20), ",".join(parts)))
+    said = ningbo.read(folder, "JS10647").metadata["dx"]
+    options = argparse.Namespace(
+        mapping=release[0] / challenge_mapping.NAME, raw=folder, protocol="default", min_count=1
+    )
+    labels = ningbo.label(pd.DataFrame({"record_id": ["JS10647"], "dx": [said]}), options)
+    assert labels.sets["all"][0] == (("SB",) if any(SB in part for part in parts) else ())
+
+
+def test_a_store(release, tmp_path) -> None:
+    raw, records, lost = release
+    out = tmp_path / "store"
+    main(["ningbo", f"--raw={raw}", f"--out={out}", "--min-count=2", "--max-rejected=0.2", "--workers=1"])
+    store = open_store(out)
+    assert store.records["record_id"].tolist() == [record.name for record in records]
+    assert store.classes("all") == ("CLBBB", "SB", "SR", "TTW")
+    assert store.dtype == "int16"
+    for record in records:
+        np.testing.assert_allclose(store.signal(record.name), record.millivolts, atol=1e-6)
+    rejected = pd.read_csv(out / "rejected.csv")
+    assert rejected["record_id"].tolist() == lost
+    assert store.records["dx"][0] == "426177001"
 
 
 @pytest.mark.skipif(not REAL, reason="set ECGJAX_REAL to the folder of genuine recordings")

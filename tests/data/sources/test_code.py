@@ -1,6 +1,7 @@
 """CODE-15% and CODE-test: padding, the join, classes, folds, leads, annotators."""
 
 import argparse
+import sys
 
 import h5py
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgjax.data.sources import code15, code_test, code_tracings
-from ecgjax.data.store import split_of
+from ecgjax.data.store import open_store, split_of
 from ecgjax.errors import UserError
+from ecgjax.prepare import main
 from tests.data.sources.make_code import ANNOTATORS, FLAGS, SAMPLES, make_code15, make_code_test, padded
 from tests.data.sources.run_source import run
 
@@ -65,7 +67,7 @@ def test_exams_without_annotations_are_out_of_every_fold(code15_raw) -> None:
     assert np.isnan(labels.sets["all"][1][row]).all()
     assert (np.delete(labels.folds, row) >= 0).all()
     assert table["patient_id"].nunique() == 13
-    assert "1 exams are not in exams.csv: targets unknown, fold -1" in labels.notes
+    assert "exams that exams.csv lacks: 1; targets unknown, fold -1" in labels.notes
     assert any("left out: 1, 2, 3" in note and "16" in note for note in labels.notes)
 
 
@@ -82,7 +84,7 @@ def test_padding_of_the_paper(code15_raw) -> None:
 def test_repeated_tracings(code15_raw) -> None:
     raw, exams = code15_raw
     table, _, labels, _ = run(code15, raw)
-    assert any(note.startswith("2 exams repeat another's tracing byte for byte, 1 tracings") for note in labels.notes)
+    assert any("byte for byte: 2 (tracings of several patients: 1)" in note for note in labels.notes)
     rows = [list(table["record_id"]).index(str(exams[i].exam_id)) for i in (8, 9, 10)]
     assert not np.isnan(labels.sets["all"][1][rows]).any()
     without = run(code15, raw, deduplicate=True)[2]
@@ -175,7 +177,7 @@ def test_what_is_wrong_with_the_parts_is_said(tmp_path) -> None:
     with pytest.raises(UserError, match=r"exam \d+ is twice in the parts"):
         code15.listing(tmp_path, OPTIONS)
     (tmp_path / "exams_part1.hdf5").write_bytes(last.read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"exams_part1.hdf5: not an HDF5 file, or a part of one"):
+    with pytest.raises(UserError, match=r"exams_part1.hdf5: damaged .*; expected a whole HDF5 file"):
         code15.listing(tmp_path, OPTIONS)
     for written, message in (
         ({"tracings": np.zeros((2, 9, 12), "f4")}, "no data set 'exam_id' of whole numbers; it has tracings"),
@@ -234,6 +236,59 @@ def test_code_test_says_what_is_missing(tmp_path) -> None:
     (annotations / "gold_standard.csv").unlink()
     with pytest.raises(UserError, match=r"gold_standard.csv: no such file"):
         code_test.listing(tmp_path, OPTIONS)
+
+
+def test_a_damaged_row_is_rejected(tmp_path) -> None:
+    exams = make_code15(tmp_path)
+    path = tmp_path / "exams_part17.hdf5"
+    with h5py.File(path) as file:
+        chunk = file["tracings"].id.get_chunk_info(1)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    path.write_bytes(content)
+    rejected = run(code15, tmp_path)[3]
+    # The second of the blocks that are compressed together, and the exam of zeros.
+    assert set(rejected) == {str(exams[i].exam_id) for i in (7, 18, 19, 20, 21)}
+    assert "exams_part17.hdf5: row 4: damaged" in rejected[str(exams[18].exam_id)]
+
+
+def test_without_h5py(tmp_path, monkeypatch) -> None:
+    make_code_test(tmp_path)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UserError, match=r"needs h5py; install it with: pip install 'ecgjax\[formats\]'"):
+        code_test.listing(tmp_path, OPTIONS)
+
+
+@given(st.text(alphabet='0123456789,TrueFals\n"é', max_size=80))
+def test_any_table_is_read_or_refused(tmp_path_factory, text: str) -> None:
+    path = tmp_path_factory.mktemp("table") / "exams.csv"
+    header = "exam_id,age,is_male,1dAVb,RBBB,LBBB,SB,AF,ST,patient_id\n"
+    path.write_text(f"{header}1,50,True,False,False,False,False,False,True,7\n{text}")
+    try:
+        exams = code15.read_exams(path)
+    except UserError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+        return
+    assert exams.index.is_unique
+    assert exams.loc[1, "_STACH"] == 1
+
+
+def test_stores_of_both(code15_raw, code_test_raw, tmp_path) -> None:
+    raw, exams = code15_raw
+    main(["code15", f"--raw={raw}", f"--out={tmp_path / 'code15'}", "--workers=1"])
+    store = open_store(tmp_path / "code15")
+    assert store.classes("all") == CLASSES
+    assert len(store) == len(exams) - 1
+    for exam in (exams[0], exams[3], exams[20]):
+        np.testing.assert_allclose(store.signal(str(exam.exam_id)), exam.signal, atol=5.1e-4)
+    assert store.records["normal_ecg"].notna().sum() == len(exams) - 2
+    assert "_tracing" not in store.records
+    raw, signals, _ = code_test_raw
+    main(["code_test", f"--raw={raw}", f"--out={tmp_path / 'code_test'}", "--workers=1"])
+    store = open_store(tmp_path / "code_test")
+    assert len(store.rows("test")) == len(store) == 6
+    assert len(store.rows("train")) == len(store.rows("validation")) == 0
+    np.testing.assert_allclose(store.signal("code_test_0002"), signals[2], atol=5.1e-4)
 
 
 def test_published_gold_counts() -> None:
