@@ -1,6 +1,7 @@
 """Tables of numbers: CSV with one column per lead, and NumPy arrays (.npy). `ecgjax.data.sidecar` says the rest."""
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def matches_csv(path: Path) -> bool:
     fields = _fields(line, _separator(line))
     if any(canonical_name(field) for field in fields):
         return True
-    return all(_is_number(field) for field in fields) and find_sidecar(path) is not None
+    return bool(fields) and all(_is_number(field) for field in fields) and find_sidecar(path) is not None
 
 
 def read_csv(path: Path) -> Recording:
@@ -112,19 +113,22 @@ def read_csv(path: Path) -> Recording:
     if len(names) != len(fields):
         raise UserError(f"{path}: {len(fields)} columns; expected {len(names)} for the leads of {sidecar.path.name}")
     try:
-        table = pd.read_csv(
-            path,
-            sep=separator or r"\s+",
-            decimal="," if separator == ";" else ".",
-            header=None,
-            skiprows=1 if named else 0,
-            names=range(len(fields)),
-            index_col=False,
-            dtype=np.float64,
-            encoding="utf-8-sig",
-            skipinitialspace=True,
-            skip_blank_lines=True,
-        )
+        with warnings.catch_warnings():
+            # Such as of fields beyond the last column.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path,
+                sep=separator or r"\s+",
+                decimal="," if separator == ";" else ".",
+                header=None,
+                skiprows=1 if named else 0,
+                names=range(len(fields)),
+                index_col=False,
+                dtype=np.float64,
+                encoding="utf-8-sig",
+                skipinitialspace=True,
+                skip_blank_lines=True,
+            )
     except Exception as error:  # pandas raises all kinds of errors on malformed text.
         raise UserError(f"{path}: {' '.join(str(error).split())}; expected a number in every field") from error
     kept = [i for i, name in enumerate(names) if not _is_index(name)]

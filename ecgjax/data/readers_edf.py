@@ -42,7 +42,9 @@ def read(path: Path) -> Recording:
         import edfio
     except ImportError as error:
         raise UserError(f"{path}: reading EDF needs edfio; install it with: pip install 'ecgjax[formats]'") from error
-    kind = _MAGIC[_magic(path)]
+    kind = _MAGIC.get(_magic(path))
+    if kind is None:
+        raise UserError(f"{path}: begins neither like EDF nor like BDF")
     if path.stat().st_size > _LARGEST_FILE:
         raise UserError(f"{path}: {path.stat().st_size} bytes; expected {kind} of at most {_LARGEST_FILE}")
     content = path.read_bytes()
