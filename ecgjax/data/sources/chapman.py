@@ -51,7 +51,7 @@ FACTS = Facts(
     published={"rhythm": _RHYTHMS},
 )
 
-# Of the converter, as the data set's paper states it; the values of the CSV files are multiples of it.
+# The usual step of GE's MUSE; kept as the store's where all values of a record are multiples of it, else 1 uV is.
 _MICROVOLT_PER_BIT = 4.88
 _NEEDED = ("FileName", "Rhythm", "Beat", "PatientAge", "Gender")
 _MEASUREMENTS = (
