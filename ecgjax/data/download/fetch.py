@@ -61,9 +61,6 @@ def fetch(
             # A list that names a missing or replaced file must not be believed for ever.
             ledger.drop_lists()
             raise
-        except KeyboardInterrupt:
-            say(console, "interrupted; the same command goes on from here")
-            raise
 
 
 def _explain(closed: Sequence[Credentialed], raw: Path, console: Console) -> None:

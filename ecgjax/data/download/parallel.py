@@ -1,12 +1,14 @@
 """Many files at once, with errors gathered and a clean end on Ctrl-C."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from ecgjax.data.download.client import Client, StoppedError
 from ecgjax.errors import UserError
 
+_SECONDS_TO_END = 1.0
 _MOST_FAILURES = 5  # Then the server, the disk or the list is at fault, not a file.
 
 Item = TypeVar("Item")
@@ -47,8 +49,9 @@ def run(client: Client, items: Iterable[Item], work: Callable[[Item], None], thr
                 thread.join(timeout=0.1)
     except BaseException:
         client.stop()
+        patience = time.monotonic() + _SECONDS_TO_END
         for thread in pool:
-            thread.join(timeout=1.0)
+            thread.join(timeout=max(0.0, patience - time.monotonic()))
         raise
     unforeseen = next((error for error in errors if not isinstance(error, UserError)), None)
     if unforeseen is not None:

@@ -62,6 +62,7 @@ class Server:
         handler = type("Handler", (_Handler,), {"owner": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._http.daemon_threads = True
+        self._http.handle_error = lambda *about: None  # clients that are killed break connections too
         self.port = self._http.server_address[1]
         self.base = f"http://127.0.0.1:{self.port}"
         self.mirrors = {f"https://{host}": f"{self.base}/{host}" for host in HOSTS}
@@ -160,6 +161,7 @@ class Clock:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     owner: Server
 
     def log_message(self, *arguments: object) -> None:
