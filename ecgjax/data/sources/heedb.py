@@ -28,7 +28,7 @@ Partitions in stores of their own are always independent: a patient can be in th
 validation split of another.
 
 Label set "all": every code that occurs in any interpretation of the database, the most frequent first, so that stores
-of different partitions share the class list. It is left out above 4 GB; the index has the codes in any case.
+of different partitions share the class list. It is left out above 1 GB; the index has the codes in any case.
 """
 
 import argparse
@@ -57,7 +57,7 @@ CLIP = 3.0
 FOLDS = 20
 BATCH = 10_000
 AGE_BOUNDS = (18, 30, 40, 50, 60, 70, 80, 90)
-LARGEST_TARGETS = 4 * 2**30
+LARGEST_TARGETS = 2**30
 """Bytes of the label set "all" above which it is left out."""
 
 FACTS = Facts(

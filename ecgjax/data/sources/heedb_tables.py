@@ -105,11 +105,12 @@ def vocabulary(path: Path) -> tuple[str, ...]:
     Raises:
         UserError: a missing or malformed table.
     """
-    counts = Counter[str]()
+    parts, counts = Counter[str](), Counter[str]()
     for piece in pieces(path, ("diagnostic_codes",)):
-        for cell, times in piece["diagnostic_codes"].value_counts().items():
-            for code in codes(str(cell)):
-                counts[code] += times
+        parts.update(",".join(piece["diagnostic_codes"]).split(","))
+    for part, times in parts.items():
+        for code in codes(part):
+            counts[code] += times
     return tuple(sorted(counts, key=lambda code: (-counts[code], code)))
 
 

@@ -45,6 +45,13 @@ def usable(records, *partitions):
     ]
 
 
+def labelled(raw, partitions=None, protocol="default"):
+    """Listing and labels of all records that are listed, without reading their signals."""
+    options = argparse.Namespace(partitions=partitions, protocol=protocol, raw=raw, min_count=10)
+    listing = heedb.listing(raw, options)
+    return listing, heedb.label(listing, options)
+
+
 def test_records(data, prepared):
     table, _, _, rejected = prepared
     wanted = usable(data[1])
@@ -94,12 +101,12 @@ def test_vocabulary_counts_all_interpretations(data, prepared):
     wanted = [[code in (record.codes or ()) for code in classes] for record in usable(data[1])]
     np.testing.assert_array_equal(targets, wanted)
     assert set(kinds) == {"classification"}
-    assert run(heedb, data[0], partitions=["S0001-1987"])[2].sets["all"][0] == classes
+    assert labelled(data[0], ["S0001-1987"])[1].sets["all"][0] == classes
 
 
 @pytest.mark.parametrize("protocol", ["default", "paper"])
 def test_folds_by_patient(data, protocol):
-    table, _, labels, _ = run(heedb, data[0], protocol=protocol)
+    table, labels = labelled(data[0], protocol=protocol)
     assert (labels.folds >= 0).all()
     assert labels.folds.max() < 20
     of_patient = pd.Series(labels.folds).groupby(table["patient_id"].to_numpy()).nunique()
@@ -109,7 +116,7 @@ def test_folds_by_patient(data, protocol):
     assert (of_both == 1).all()
     assert (of_patient == 1).all() == (protocol == "default")
     # A partition for itself, in a store of its own, has the folds of the publication.
-    alone, _, own, _ = run(heedb, data[0], partitions=["S0001-1987"])
+    alone, own = labelled(data[0], ["S0001-1987"])
     together = labels.folds[(table["partition"] == "S0001-1987").to_numpy()]
     assert (alone["partition"] == "S0001-1987").all()
     assert (own.folds.tolist() == together.tolist()) == (protocol == "paper")
@@ -228,7 +235,7 @@ def test_tables_are_read_in_pieces(data, monkeypatch):
 
 def test_targets_too_large_are_left_out(data, monkeypatch):
     monkeypatch.setattr(heedb, "LARGEST_TARGETS", 100)
-    labels = run(heedb, data[0])[2]
+    labels = labelled(data[0])[1]
     assert labels.sets == {}
     assert any("label set 'all' is left out" in note for note in labels.notes)
 
