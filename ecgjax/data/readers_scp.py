@@ -4,7 +4,8 @@ A record is a chain of sections. The ecgdatakit package decodes what versions 1 
 first and second differences). Section 12, the continuous recording of version 3, is decoded here. What files declare is
 checked first, because the package allocates it.
 
-Not read, for want of files to check it with: subtracted reference beats and bimodal compression. They are refused.
+Not read, for want of files to check it with: subtracted reference beats, bimodal compression and Huffman tables other
+than the default one. They are refused.
 """
 
 import struct
@@ -21,6 +22,7 @@ from ecgjax.errors import UserError
 _LARGEST_FILE = 2**25
 _MOST_SAMPLES = 2**23
 _HEADER = 16
+_DEFAULT_TABLE = (19999).to_bytes(2, "little")
 _SEXES = {1: "male", 2: "female"}
 _PER_YEAR = {1: 1.0, 2: 12.0, 3: 52.18, 4: 365.25, 5: 8766.0}
 
@@ -106,6 +108,8 @@ def _short_term(path: Path, sections: dict[int, bytes], metadata: dict[str, Any]
     leads, rhythm = _leads(path, sections[3]), sections[6]
     if sections[3][1] & 1:
         raise UserError(f"{path}: reference beats are subtracted from the rhythm; expected it without (unsupported)")
+    if 2 in sections and sections[2][:2] != _DEFAULT_TABLE:
+        raise UserError(f"{path}: Huffman tables of its own; expected the default table (others are unsupported)")
     multiplier, interval, _, bimodal = struct.unpack_from("<HHBB", rhythm)
     if bimodal:
         raise UserError(f"{path}: bimodal compression of the rhythm; expected it without (unsupported)")

@@ -97,6 +97,9 @@ def test_what_is_not_supported_is_refused(tmp_path):
     path = tmp_path / "x.scp"
     refused(wild_files.scp(path, BITS, flags=5), "reference beats are subtracted")
     refused(wild_files.scp(path, BITS, bimodal=1), "bimodal compression")
+    content = wild_files.scp(path, BITS, huffman=True).read_bytes()
+    path.write_bytes(content.replace(struct.pack("<H", 19999), struct.pack("<H", 1), 1))
+    refused(path, "Huffman tables of its own; expected the default table")
     refused(wild_files.scp(path, BITS, step=0), "0 nV per bit and 2000 us per sample")
     refused(wild_files.scp(path, BITS, interval=0), "2500 nV per bit and 0 us per sample")
 

@@ -13,7 +13,8 @@ labels.csv has one row per record. Columns:
                  holds it standardised on the training folds, with mean and SD
 
 Records that cannot be read, hold no value, or are flat in all leads are listed with the reason in STORE/rejected.csv.
-Recordings of different sampling rates need --rate.
+Recordings of different sampling rates need --rate. The formats are those of `ecgjax.data.readers.FORMATS`. CSV, .npy and
+bare .mat files do not say their rate: put a recordings.json beside or above them, see `ecgjax.data.sidecar`.
 """
 
 import argparse
@@ -125,9 +126,10 @@ def _locate(raw: Path, csv_path: Path, labels: LabelTable) -> tuple[list[Path | 
     files: list[Path | None] = []
     owner: dict[Path, str] = {}
     for name in labels.record_ids:
+        key = os.path.normpath(name)
         # A WFDB record may be named by its signal file.
-        key = re.sub(r"\.(dat|mat)$", ".hea", os.path.normpath(name), flags=re.IGNORECASE)
-        found = by_path.get(key) or by_name.get(key) or []
+        header = re.sub(r"\.(dat|mat)$", ".hea", key, flags=re.IGNORECASE)
+        found = by_path.get(key) or by_name.get(key) or by_path.get(header) or by_name.get(header) or []
         if len(found) > 1:
             raise UserError(
                 f"{csv_path}: record {name!r} may be {found[0]} or {found[1]}; expected its path below {raw}"
