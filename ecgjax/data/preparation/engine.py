@@ -67,7 +67,7 @@ def prepare(name: str, options: argparse.Namespace, wait: bool = False) -> Path:
     with Workplace(options.out, wait=wait) as place:
         options.work = place.source
         if options.download:
-            _download(facts, options.raw)
+            _download(facts, options.raw, options.keep_archives)
         listing = _listing(source, options)
         folds = None if options.folds is None else _read_folds(options.folds, listing)
         place.agree(_plan(facts, options, listing))
@@ -78,12 +78,12 @@ def prepare(name: str, options: argparse.Namespace, wait: bool = False) -> Path:
     return place.out
 
 
-def _download(facts: Facts, raw: Path) -> None:
+def _download(facts: Facts, raw: Path, keep_archives: bool) -> None:
     from rich.console import Console
 
     from ecgjax.data.download.fetch import fetch
 
-    fetch(facts.origins, raw, console=Console(stderr=True))
+    fetch(facts.origins, raw, console=Console(stderr=True), keep_archives=keep_archives)
 
 
 def _listing(source: Source, options: argparse.Namespace) -> pd.DataFrame:

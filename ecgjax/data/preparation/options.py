@@ -54,6 +54,7 @@ def parser(name: str, prog: str = "python -m ecgjax.prepare") -> Parser:
     if not generated:
         made.add_argument("--raw", type=Path, required=True, help="folder of the raw files")
         made.add_argument("--download", action="store_true", help="fetch what is missing below --raw first")
+        made.add_argument("--keep-archives", action="store_true", help="with --download: keep archives once unpacked")
     made.add_argument("--out", type=Path, required=True, help="the store to write; must not exist")
     made.add_argument("--workers", type=int, default=default_workers(), help="processes that read (default: all cores)")
     made.add_argument("--limit", type=int, help="take this many records only, evenly spaced, to try things out")
@@ -76,7 +77,7 @@ def parser(name: str, prog: str = "python -m ecgjax.prepare") -> Parser:
     )
     made.add_argument("--debug", action="store_true", help="show tracebacks, also of records that cannot be read")
     source.add_arguments(made)
-    made.set_defaults(**({"raw": None, "download": False} if generated else {}))
+    made.set_defaults(**({"raw": None, "download": False, "keep_archives": False} if generated else {}))
     return made
 
 

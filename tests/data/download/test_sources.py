@@ -173,3 +173,26 @@ def test_command_says_how_to_get_credentialed_data(tmp_path: Path, capsys) -> No
     lines = capsys.readouterr().err.splitlines()
     assert "needs credentials" in lines[-1]
     assert any(line.strip().startswith("1. Make an account") for line in lines)
+
+
+def test_command_keeps_archives_if_asked(server: Server, tmp_path: Path, monkeypatch) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    code_test(server, site)
+    monkeypatch.setenv(MIRROR_VARIABLE, " ".join(f"{prefix}={mirror}" for prefix, mirror in server.mirrors.items()))
+    for name, flags, kept in (("kept", ["--keep-archives"], True), ("plain", [], False)):
+        raw = tmp_path / name
+        prepare.main(
+            ["code_test", f"--raw={raw}", f"--out={tmp_path}/store-{name}", "--download", "--workers=1", *flags]
+        )
+        assert (raw / "data.zip").exists() == kept
+
+
+def test_the_page_about_data_names_every_source() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    for name in sources.names():
+        if name not in ("folder", "synthetic"):
+            assert page.count(f"`{name}`") >= 2, f"{name}: access and citation"
+    for address in (*origins.ECHONEXT, *origins.MIMIC, *origins.HEEDB):
+        assert address.url.split("/content/")[1] in page
+    assert MIRROR_VARIABLE in page
