@@ -13,8 +13,8 @@ labels.csv has one row per record. Columns:
                  holds it standardised on the training folds, with mean and SD
 
 Records that cannot be read, hold no value, or are flat in all leads are listed with the reason in STORE/rejected.csv.
-Recordings of different sampling rates need --rate. The formats are those of `ecgjax.data.readers.FORMATS`. CSV, .npy and
-bare .mat files do not say their rate: put a recordings.json beside or above them, see `ecgjax.data.sidecar`.
+Recordings of different sampling rates need --rate. The formats are those of `ecgjax.data.readers.FORMATS`. CSV, .npy
+and bare .mat files do not say their rate: put a recordings.json beside or above them, see `ecgjax.data.sidecar`.
 """
 
 import argparse
