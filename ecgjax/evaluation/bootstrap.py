@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecgjax.errors import UserError
-from ecgjax.evaluation import influence, limits, metrics
+from ecgjax.evaluation import influence, limits, metrics, weighted_metric
 from ecgjax.evaluation.metrics import Absent
 from ecgjax.evaluation.resamples import draw_counts, unit_indices
 from ecgjax.evaluation.weighted_auroc import replicate_aurocs
+from ecgjax.evaluation.weighted_metric import WeightedMetric
 
 Metric = Literal["auroc", "mae"]
 Kind = Literal["percentile", "basic", "bca"]
@@ -35,7 +36,7 @@ class Intervals:
         macro_low: its lower limit.
         macro_high: its upper limit.
         undefined_replicates: (classes,) how many replicates do not define the class.
-        metric: "auroc" or "mae".
+        metric: "auroc", "mae" or the name of your own.
         kind: "percentile", "basic" or "bca".
         absent: rule for undefined classes in the macro average (no effect on "mae").
         level: nominal coverage.
@@ -50,7 +51,7 @@ class Intervals:
     macro_low: float
     macro_high: float
     undefined_replicates: NDArray[np.intp]
-    metric: Metric
+    metric: str
     kind: Kind
     absent: Absent
     level: float
@@ -61,7 +62,7 @@ class Intervals:
 def intervals(
     targets: ArrayLike,
     scores: ArrayLike,
-    metric: Metric = "auroc",
+    metric: Metric | WeightedMetric = "auroc",
     replicates: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -75,7 +76,9 @@ def intervals(
     Args:
         targets: (records, classes); 0, 1 or NaN for "auroc", numbers or NaN for "mae". NaN is unknown.
         scores: (records, classes).
-        metric: "auroc" (macro average beside the classes) or "mae" (pooled over all entries beside the targets).
+        metric: "auroc" (macro average beside the classes), "mae" (pooled over all entries beside the targets), or any
+            function of weighted records (see `ecgjax.evaluation.weighted_metric.WeightedMetric`; its values, and their
+            average by the rule `absent`).
         replicates: number of resamples; each draws as many records as there are.
         level: nominal coverage of the intervals.
         seed: of the resampling; one seed and number of records gives the same resamples for every model.
@@ -98,7 +101,7 @@ def differences(
     targets: ArrayLike,
     scores_a: ArrayLike,
     scores_b: ArrayLike,
-    metric: Metric = "auroc",
+    metric: Metric | WeightedMetric = "auroc",
     replicates: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -133,7 +136,7 @@ def differences(
 def _bootstrap(
     targets: ArrayLike,
     models: list[ArrayLike],
-    metric: Metric,
+    metric: Metric | WeightedMetric,
     replicates: int,
     level: float,
     seed: int,
@@ -142,12 +145,13 @@ def _bootstrap(
     kind: Kind,
     groups: ArrayLike | None,
 ) -> Intervals:
-    metrics.check_choice("metric", metric, ("auroc", "mae"))
+    if not callable(metric):
+        metrics.check_choice("metric", metric, ("auroc", "mae"))
     metrics.check_choice("absent", absent, ("skip", "half"))
     metrics.check_choice("kind", kind, ("percentile", "basic", "bca"))
     if not 0 < level < 1:
         raise UserError(f"level is {level}; expected a coverage between 0 and 1, e.g. 0.95")
-    check = metrics.check_classification if metric == "auroc" else metrics.check_regression
+    check = metrics.check_regression if metric == "mae" or callable(metric) else metrics.check_classification
     pairs = [check(targets, scores) for scores in models]
     known = pairs[0][0]
     counts = draw_counts(len(known), replicates, seed, indices, groups)
@@ -165,7 +169,7 @@ def _bootstrap(
         *(value[:-1], low[:-1], high[:-1]),
         *(float(value[-1]), float(low[-1]), float(high[-1])),
         undefined_replicates=np.isnan(samples[:, :-1]).sum(axis=0),
-        metric=metric,
+        metric=weighted_metric.name_of(metric) if callable(metric) else metric,
         kind=kind,
         absent=absent,
         level=level,
@@ -175,7 +179,7 @@ def _bootstrap(
 
 
 def replicate_values(
-    targets: NDArray, scores: NDArray, metric: Metric, counts: NDArray, absent: Absent
+    targets: NDArray, scores: NDArray, metric: Metric | WeightedMetric, counts: NDArray, absent: Absent
 ) -> tuple[NDArray, NDArray]:
     """One model's values on the data and on every resample.
 
@@ -190,7 +194,10 @@ def replicate_values(
         (classes + 1,) values and (replicates, classes + 1) replicates; the last column is the macro average or the
         pooled error.
     """
-    if metric == "auroc":
+    if callable(metric):
+        value, samples = weighted_metric.replicates(metric, targets, scores, counts)
+        macro, macro_samples = metrics.macro_average(value, absent), metrics.macro_average(samples, absent)
+    elif metric == "auroc":
         value, samples = metrics.auroc(targets, scores), replicate_aurocs(targets, scores, counts)
         macro, macro_samples = metrics.macro_average(value, absent), metrics.macro_average(samples, absent)
     else:
@@ -212,8 +219,16 @@ def _replicate_errors(targets: NDArray, predictions: NDArray, counts: NDArray) -
         return sums / totals, sums.sum(axis=1) / totals.sum(axis=1)
 
 
+def _counted(influences: NDArray, absent: Absent) -> int:
+    return len(influences) if absent == "half" else int(np.count_nonzero(~np.isnan(influences).any(axis=1)))
+
+
 def influences(
-    targets: NDArray, models: list[NDArray], metric: Metric, absent: Absent, units: NDArray[np.intp] | None
+    targets: NDArray,
+    models: list[NDArray],
+    metric: Metric | WeightedMetric,
+    absent: Absent,
+    units: NDArray[np.intp] | None,
 ) -> Iterable[NDArray | None]:
     """Influences of the resampled units on each class, then on the macro average; of a difference, their difference.
 
@@ -232,6 +247,13 @@ def influences(
         total = known[0] if len(known) == 1 else known[0] - known[1]
         return total if units is None else np.bincount(units, total)
 
+    if callable(metric):
+        every = [weighted_metric.influences(metric, targets, scores) for scores in models]
+        for parts in zip(*every, strict=True):
+            yield of_units(None if np.isnan(part).any() else part for part in parts)
+        # The average over the defined values, or over all.
+        yield of_units(np.nan_to_num(part).sum(0) / max(1, _counted(part, absent)) for part in every)
+        return
     by_class = influence.auroc_influences if metric == "auroc" else influence.mae_influences
     for parts in zip(*(by_class(targets, scores) for scores in models), strict=True):
         yield of_units(parts)

@@ -1,14 +1,22 @@
-"""Exact areas under the ROC curve of many reweighted copies of one (targets, scores) table, as one jitted program.
+"""Exact areas under the ROC curve of many reweighted copies of one (targets, scores) table, as jitted programs.
 
-A bootstrap replicate is a vector of integer weights over the records, so a class is sorted once and every replicate is
-sums of integers: the smaller side's records (positives or negatives) cut the sorted other side into segments, the
-segments' weights are summed and accumulated, and each record of the smaller side looks up how much weight lies below it
-and how much not above it. Numerator and denominator are integers; the only rounding is the final float64 division.
+A bootstrap replicate is a vector of integer weights over the records. Two forms give the same integers; the smaller
+side is the positives or the negatives, whichever are fewer.
+
+- By segments: a class is sorted once; the smaller side's records cut the sorted other side into segments, the segments'
+  weights are summed and accumulated, and each record of the smaller side looks up how much weight lies below it and how
+  much not above it. Work grows with records x replicates.
+- By comparison: a matrix over (smaller side x records) holds 0, 1 or 2 where a record of the larger side lies above,
+  level with or below; its product with the weights is how much weight lies below. Work also grows with the smaller
+  side, but it is a matrix product: cheaper for rare classes, and on accelerators for most.
+
+Numerator and denominator are integers; the only rounding is the final float64 division. Replicates are spread over the
+local devices.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +31,11 @@ MAX_RECORDS = 2**19
 
 _LOW_BITS = 12
 _CELLS_PER_BLOCK = 2**20  # (records x replicates) of one call: temporaries that stay near the caches
+_MOST_COMPARED = {"cpu": 16, "gpu": 4096, "tpu": 8192}
+"""Size of the smaller side up to which comparing is cheaper. CPU: benchmarks/bootstrap.py; others: by operation counts
+(a product of k x records x replicates against scattered sums), not measured."""
+
+_COMPARED_AT_ONCE = 256
 _PADDING_STEP = 4  # classes whose smaller sides are within this factor share one compiled program
 
 
@@ -36,13 +49,24 @@ class _SortedClass(NamedTuple):
     high: NDArray[np.int32]  # (rare,) the same for the weight not above
 
 
-def replicate_aurocs(targets: NDArray, scores: NDArray, counts: NDArray) -> NDArray[np.float64]:
+class _ComparedClass(NamedTuple):
+    """One class by comparison; the smaller side is padded with records of weight 0."""
+
+    level: NDArray[np.int32]  # (records + 1,) place of each record of the larger side; above all where of no part
+    rare: NDArray[np.int32]  # (chunks, rare) records of the smaller side
+    rare_level: NDArray[np.int32]  # (chunks, rare) their places
+
+
+def replicate_aurocs(
+    targets: NDArray, scores: NDArray, counts: NDArray, form: Literal["segments", "comparison"] | None = None
+) -> NDArray[np.float64]:
     """AUROC of each class under each row of weights; ties count half, unknown targets nothing.
 
     Args:
         targets: (records, classes) of 0, 1 or NaN.
         scores: (records, classes), no NaN.
         counts: (replicates, records) non-negative integers: how often a replicate holds a record.
+        form: which of the two is used; None chooses for each class. Both give the same numbers.
 
     Returns:
         (replicates, classes) float64; NaN where a replicate has no positive or no negative of a class.
@@ -54,6 +78,7 @@ def replicate_aurocs(targets: NDArray, scores: NDArray, counts: NDArray) -> NDAr
     if records > MAX_RECORDS:
         raise UserError(f"bootstrap of {records} records; expected at most {MAX_RECORDS}")
     blocks = _weight_blocks(counts)
+    most = {"segments": 0, "comparison": records}.get(form or "", _MOST_COMPARED.get(jax.default_backend(), 0))
 
     def one_class(c: int) -> NDArray[np.float64]:
         target, score = targets[:, c], scores[:, c]
@@ -62,8 +87,11 @@ def replicate_aurocs(targets: NDArray, scores: NDArray, counts: NDArray) -> NDAr
             return np.full(len(counts), np.nan)
         swapped = len(negative) < len(positive)
         rare, common = (negative, positive) if swapped else (positive, negative)
-        table = jax.device_put(_sort(score, rare, common, records))
-        sums = np.concatenate([np.asarray(_sums(weights, table)) for weights in blocks], axis=1)[:, : len(counts)]
+        if len(rare) <= most:
+            found = _on_all(_compare, blocks, _level(score, rare, common, records))
+        else:
+            found = _on_all(_sums, blocks, _sort(score, rare, common, records))
+        sums = found[:, : len(counts)]
         numerator = (sums[0].astype(np.int64) << _LOW_BITS) + sums[1]
         twice_pairs = 2.0 * sums[2] * sums[3]
         with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a class that a replicate does not define
@@ -74,18 +102,43 @@ def replicate_aurocs(targets: NDArray, scores: NDArray, counts: NDArray) -> NDAr
         return np.stack(list(pool.map(one_class, range(n_classes))), axis=1)
 
 
+def _on_all(program: Any, blocks: list[Array], table: Any) -> NDArray[np.int32]:
+    """(4, replicates) of all blocks, each on the device that holds it."""
+    tables = {device: jax.device_put(table, device) for device in {block.device for block in blocks}}
+    # All are started before the first is waited for.
+    started = [program(block, tables[block.device]) for block in blocks]
+    return np.concatenate([np.asarray(sums) for sums in started], axis=1)
+
+
 def _weight_blocks(counts: NDArray) -> list[Array]:
     """The weights on the device as (records + 1, replicates) blocks of one shape; the last record is the padding."""
     replicates, records = counts.shape
     width = min(replicates, max(16, min(128, _CELLS_PER_BLOCK // records // 16 * 16)))
     small = counts.max(initial=0) < 2**8  # always so for resamples of single records: an eighth of the memory traffic
-    blocks = []
-    for start in range(0, replicates, width):
+    devices, blocks = jax.local_devices(), []
+    for number, start in enumerate(range(0, replicates, width)):
         rows = counts[start : start + width]
         weights = np.zeros((records + 1, width), np.uint8 if small else np.int32)
         weights[:-1, : len(rows)] = rows.T
-        blocks.append(jax.device_put(weights))
+        blocks.append(jax.device_put(weights, devices[number % len(devices)]))
     return blocks
+
+
+def _level(score: NDArray, rare: NDArray, common: NDArray, records: int) -> _ComparedClass:
+    values = np.unique(score[common])
+    # Twice the rank, so that a score between two of the larger side's has a place; those of no part lie above all.
+    level = np.full(records + 1, 2 * len(values) + 2)
+    level[common] = 2 * np.searchsorted(values, score[common])
+    place = np.searchsorted(values, score[rare], "left")
+    tied = np.searchsorted(values, score[rare], "right") > place
+    level_of_rare = 2 * place - np.where(tied, 0, 1)
+    chunk = min(_COMPARED_AT_ONCE, _padded(len(rare), records))
+    chunks = -(-len(rare) // chunk)
+    return _ComparedClass(
+        level.astype(np.int32),
+        _pad(rare, chunks * chunk, records).reshape(chunks, chunk),
+        _pad(level_of_rare, chunks * chunk, -1).reshape(chunks, chunk),
+    )
 
 
 def _sort(score: NDArray, rare: NDArray, common: NDArray, records: int) -> _SortedClass:
@@ -93,10 +146,7 @@ def _sort(score: NDArray, rare: NDArray, common: NDArray, records: int) -> _Sort
     low = np.searchsorted(score[common], score[rare], "left")
     high = np.searchsorted(score[common], score[rare], "right")
     breaks = np.unique(np.concatenate([low, high]))
-    n_rare = 1
-    while n_rare < len(rare):
-        n_rare *= _PADDING_STEP
-    n_rare = min(n_rare, records)
+    n_rare = _padded(len(rare), records)
     return _SortedClass(
         _pad(common, records, records),
         _pad(np.searchsorted(breaks, np.arange(len(common)), "right"), records, len(breaks)),
@@ -104,6 +154,13 @@ def _sort(score: NDArray, rare: NDArray, common: NDArray, records: int) -> _Sort
         _pad(np.searchsorted(breaks, low), n_rare, 0),
         _pad(np.searchsorted(breaks, high), n_rare, 0),
     )
+
+
+def _padded(size: int, records: int) -> int:
+    padded = 1
+    while padded < size:
+        padded *= _PADDING_STEP
+    return min(padded, records)
 
 
 def _pad(values: NDArray, length: int, fill: int) -> NDArray[np.int32]:
@@ -120,6 +177,31 @@ def _sums(weights: Array, c: _SortedClass) -> Array:
     products = smaller * (below[c.low] + below[c.high])
     low_part = products & ((1 << _LOW_BITS) - 1)
     return jnp.stack([(products >> _LOW_BITS).sum(0), low_part.sum(0), smaller.sum(0), below[-1]])
+
+
+@jax.jit
+def _compare(weights: Array, c: _ComparedClass) -> Array:
+    """As `_sums`."""
+    # Every entry of both factors is exact in the product's precision (bfloat16 holds integers to 256, and 3 parts of it
+    # hold float32), and every sum is an integer below 2^20: float32 accumulates without rounding.
+    precision = jax.lax.Precision.DEFAULT if weights.dtype == jnp.uint8 else jax.lax.Precision.HIGHEST
+    as_float = weights.astype(jnp.float32)
+    taken = c.level < c.level[-1]
+
+    def chunk(total: Array, part: Any) -> tuple[Array, None]:
+        rare, level = part
+        compared = (c.level[None] < level[:, None]).astype(jnp.float32) + (c.level[None] <= level[:, None]).astype(
+            jnp.float32
+        )
+        below = jnp.dot(compared, as_float, precision=precision).astype(jnp.int32)
+        smaller = weights[rare].astype(jnp.int32)
+        products = smaller * below
+        low_part = products & ((1 << _LOW_BITS) - 1)
+        return total + jnp.stack([(products >> _LOW_BITS).sum(0), low_part.sum(0), smaller.sum(0)]), None
+
+    total, _ = jax.lax.scan(chunk, jnp.zeros((3, weights.shape[1]), jnp.int32), (c.rare, c.rare_level))
+    larger = jnp.dot(taken.astype(jnp.float32), as_float, precision=precision).astype(jnp.int32)
+    return jnp.concatenate([total, larger[None]])
 
 
 def _cumulate(rows: Array) -> Array:

@@ -11,6 +11,8 @@ from ecgjax.evaluation.weighted_auroc import replicate_aurocs
 from tests.conftest import load_golden
 from tests.evaluation.oracles import brute_force_auroc, tables
 
+FORMS = ("segments", "comparison")
+
 
 def _model(rng, targets, signal):
     return (rng.standard_normal(targets.shape) + signal * np.nan_to_num(targets)).astype(np.float32).round(1)
@@ -58,14 +60,19 @@ def test_regression_golden(golden):
 
 
 @settings(deadline=None, max_examples=40)
-@given(tables(max_records=12), st.integers(0, 2**32 - 1), st.sampled_from([3, 300]))
-def test_replicates_are_weighted_pair_shares(table, seed, largest):
+@given(
+    tables(max_records=12),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([3, 300]),
+    st.sampled_from(FORMS),
+)
+def test_replicates_are_weighted_pair_shares(table, seed, largest, form):
     targets, scores = table
     counts = np.random.default_rng(seed).integers(0, largest, (5, len(targets)))
     expected = [
         [brute_force_auroc(t, s, weights) for t, s in zip(targets.T, scores.T, strict=True)] for weights in counts
     ]
-    np.testing.assert_allclose(replicate_aurocs(targets, scores, counts), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(replicate_aurocs(targets, scores, counts, form), expected, rtol=0, atol=1e-12)
 
 
 def test_replicates_equal_the_metric_on_resampled_rows(data):
@@ -81,6 +88,17 @@ def test_replicates_equal_the_metric_on_resampled_rows(data):
     expected_low, expected_high = np.percentile(rows, [2.5, 97.5], axis=0)
     np.testing.assert_allclose([*errors.low, errors.macro_low], expected_low, rtol=0, atol=1e-12)
     np.testing.assert_allclose([*errors.high, errors.macro_high], expected_high, rtol=0, atol=1e-12)
+
+
+def test_both_forms_give_the_same_numbers():
+    # More than one chunk of the smaller side, which is the positives of class 0 and the negatives of class 1.
+    rng = np.random.default_rng(2)
+    targets = np.column_stack([rng.random(1500) < 0.3, rng.random(1500) < 0.8]).astype(np.float32)
+    targets[rng.random(targets.shape) < 0.1] = np.nan
+    scores = (rng.standard_normal(targets.shape) + np.nan_to_num(targets)).round(1)
+    counts = draw_counts(1500, 150)
+    by_segments, by_comparison = (replicate_aurocs(targets, scores, counts, form) for form in FORMS)
+    np.testing.assert_array_equal(by_segments, by_comparison)
 
 
 def test_sums_stay_exact_beyond_32_bits():
