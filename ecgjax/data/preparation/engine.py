@@ -215,7 +215,7 @@ def _read_folds(path: Path, listing: pd.DataFrame) -> pd.Series:
             raise UserError(f"{path}: no column {name}; the columns are {', '.join(map(repr, table.columns))}")
     if not pd.api.types.is_integer_dtype(table["fold"]):
         bad = table[pd.to_numeric(table["fold"], errors="coerce") % 1 != 0].iloc[0]
-        raise UserError(f"{path}: record {bad['record_id']!r} has fold {bad['fold']!r}; expected a whole number")
+        raise UserError(f"{path}: record {bad['record_id']!r} has fold '{bad['fold']}'; expected a whole number")
     twice = table["record_id"][table["record_id"].duplicated()]
     if len(twice):
         raise UserError(f"{path}: record {twice.iloc[0]!r} is there twice; expected unique ids")

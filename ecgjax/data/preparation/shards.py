@@ -187,10 +187,15 @@ def _read_all(job: Job, report: Report) -> Iterator[tuple[int, str, Recording | 
         except Exception as error:  # What libraries raise on damaged files is not a set list.
             if job.debug:
                 raise
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            text = " ".join(str(error).split())
-            outcome = f"{type(error).__name__}: {text} ({Path(place.filename).name}, line {place.lineno})"
+            outcome = _reason(error)
         yield job.first + offset, name, outcome
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(place.filename).name}, line {place.lineno})"
 
 
 def _stored(recording: Recording, dtype: str) -> tuple[np.ndarray, float]:

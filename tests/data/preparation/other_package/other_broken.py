@@ -1,0 +1,1 @@
+"""Called a source by its package, but not one."""
