@@ -40,16 +40,14 @@ def make(raw: Path, per_partition: int = 12) -> list[Record]:
             if i == 4:
                 rate = 200  # too slow
             patient = str(1000 + i // 2 + 2 * number)
-            bits = rng.integers(-1500, 1500, (rate * 10, 12)).astype(np.int16)
-            # White noise is nothing to resample; this is slow.
-            bits = np.round(np.cumsum(bits, axis=0) * 0.02).astype(np.int16)
+            bits = _heart(rng, rate * 10)
             if i == 1:
                 bits[100:200, 6] = 5000  # beyond +-3 mV
             signal = bits / 1000
             if i in (2, 3):
-                bits[: rate // 2, 0] = -32768  # invalid: a gap at the start, one inside, and one at the end
-                bits[rate : rate + 40, 1] = -32768
-                bits[-25:, 2] = -32768
+                bits[: rate // 2, 7] = -32768  # invalid: a gap at the start, one inside, and one at the end
+                bits[rate : rate + 40, 8] = -32768
+                bits[-25:, 9] = -32768
                 signal = np.where(bits == -32768, np.nan, bits / 1000)
             if i == 6:
                 bits[:] = -32768
@@ -80,6 +78,15 @@ def make(raw: Path, per_partition: int = 12) -> list[Record]:
     pd.DataFrame(interpretations, columns=names).to_csv(metadata / "ECG_Interpretations.psv", sep="|", index=False)
     pd.DataFrame({"file_name": duplicated}).to_csv(metadata / "duplicated.csv", index=False)
     return sorted(records, key=lambda record: record.name)
+
+
+def _heart(rng: np.random.Generator, samples: int) -> np.ndarray:
+    """(samples, 12) microvolts, slow enough to be resampled, whose limb leads obey the laws."""
+    steps = rng.normal(scale=30, size=(samples, 12))
+    signal = np.clip(np.cumsum(steps, axis=0) / 3, -1400, 1400)
+    one, two = signal[:, 0], signal[:, 1]
+    signal[:, 2:6] = np.stack([two - one, -(one + two) / 2, one - two / 2, two - one / 2], axis=1)
+    return np.round(signal).astype(np.int16)
 
 
 def _write_mat(folder: Path, name: str, rate: int, bits: np.ndarray) -> None:

@@ -89,19 +89,22 @@ def make(raw: Path) -> list[Record]:
         cell, labels, findings = CELLS[i % 5]
         illness, categories = ILLNESSES[(i // 2) % 5]
         samples = 2500 if i % 4 else 2500 + 37 * i
-        gains = (1000 + 41444 * rng.random(len(leads))).tolist()
-        baselines = rng.integers(-13120, 5000, len(leads)).tolist()
-        bits = rng.integers(-8000, 8000, (samples, len(leads)))
+        signal = _heart(rng, samples)
         if i == 3:  # saturated: the limit is 26.6 mV
-            gains[0], baselines[0] = 1231.0, 0
-            bits[100:400, 0] = -32745
+            signal[100:400, 6] = -26.6
+        signal = signal[:, [LEADS.index(lead) for lead in leads]]
+        # Every lead of every record fills the 16 bits, as in "42444.15189873418(-13120)/mV".
+        low, high = signal.min(axis=0), signal.max(axis=0)
+        gains = 65000 / (high - low)
+        baselines = np.round(-32500 - gains * low).astype(int)
+        bits = np.round(gains * signal).astype(int) + baselines
         folder = raw / "Child_ecg" / patient[:3] / patient
         folder.mkdir(parents=True, exist_ok=True)
         wfdb.wrsamp(
             name, fs=500, units=["mV"] * len(leads), sig_name=list(leads), d_signal=bits.astype(np.int64),
-            fmt=["16"] * len(leads), adc_gain=gains, baseline=baselines, write_dir=str(folder),
+            fmt=["16"] * len(leads), adc_gain=gains.tolist(), baseline=baselines.tolist(), write_dir=str(folder),
         )  # fmt: skip
-        signal = (bits - baselines) / np.array(gains)
+        signal = (bits - baselines) / gains
         records.append(
             Record(name, patient, len(leads), days, sex and sex.lower(), labels, findings, categories, signal)
         )
@@ -130,6 +133,14 @@ def make(raw: Path) -> list[Record]:
         [(*disease, "as the code") for disease in DISEASES],
     )
     return sorted(records, key=lambda record: record.name)
+
+
+def _heart(rng: np.random.Generator, samples: int) -> np.ndarray:
+    """(samples, 12) mV whose limb leads obey the laws."""
+    signal = rng.normal(scale=0.7, size=(samples, 12))
+    one, two = signal[:, 0], signal[:, 1]
+    signal[:, 2:6] = np.stack([two - one, -(one + two) / 2, one - two / 2, two - one / 2], axis=1)
+    return signal
 
 
 def _write(path: Path, columns, rows) -> None:

@@ -1,6 +1,7 @@
 """HEEDB: partitions, duplicates, repair, 240 Hz, codes by count, folds by patient; without JAX."""
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -278,3 +279,4 @@ def test_end_to_end_one_store_per_partition(data, tmp_path):
     for record in usable(data[1], PARTITIONS[0])[:2]:
         own = heedb.read(data[0], f"ECG/WFDB/S0001/1987/{record.name}").signal
         np.testing.assert_allclose(one.signal(record.name), own, atol=0.00051)
+    assert json.loads((paths[0] / "checks.json").read_text())["checks"][0]["passed"]  # Einthoven's laws

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -216,3 +217,4 @@ def test_end_to_end(data, tmp_path):
     assert set(store.label_sets()) == {"all", "findings", "disease_category", "disease_type"}
     for record in wanted[::5]:
         np.testing.assert_allclose(store.signal(record.name), record.millivolts, atol=0.0021)
+    assert json.loads((tmp_path / "store" / "checks.json").read_text())["checks"][0]["passed"]  # Einthoven's laws
