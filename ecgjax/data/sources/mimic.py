@@ -168,13 +168,14 @@ def label(table: pd.DataFrame, options: argparse.Namespace) -> Labels:
     for name in mimic_measurements.ECG_FEATURES:
         column[name][:] = np.nan
     if "measurements" not in without:
-        for name, values in mimic_measurements.ecg_features(mimic_studies.measured(files, study)).items():
-            column[str(name)][:] = values
+        features = mimic_measurements.ecg_features(mimic_studies.measured(files, study))
+        for name in mimic_measurements.ECG_FEATURES:
+            column[name][:] = features[name]
     attached, lines = mimic_measurements.attach(
         records["subject_id"].to_numpy(), _seconds(records), _extracts(files, diagnoses, options), options.protocol
     )
-    for name, values in attached.items():
-        column[name][:] = values
+    for name, found in attached.items():
+        column[name][:] = found
     regression = len(mimic_measurements.REGRESSION)
     kinds = ("classification",) * (len(classes) - regression) + ("regression",) * regression
     notes = [

@@ -145,6 +145,8 @@ def trim(
     paper = protocol == "paper"
     kept, counted = [], []
     for table, extract in extracts:
+        if quantity not in {item.quantity for item in table.items}:
+            continue
         rows, counts = _of(quantity, table, extract)
         if table.name == "labevents":
             rows, counts = _one_assay(rows, counts, paper)

@@ -1,7 +1,6 @@
 """The tables of MIMIC-IV-ECG with one row per study: MDS-ED's acute-care targets, and the machine's measurements."""
 
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np

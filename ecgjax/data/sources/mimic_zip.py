@@ -179,7 +179,7 @@ def _directory(archive: Path) -> Iterator[tuple[bytes, int, int]]:
         if at + size > len(content):
             raise broken
         for _ in range(number):
-            if content[at : at + 4] != b"PK\1\2":
+            if content[at : at + 4] != b"PK\1\2" or at + 46 > len(content):
                 raise broken
             packed, unpacked, names, extras, comments = struct.unpack_from("<LLHHH", content, at + 20)
             offset = struct.unpack_from("<L", content, at + 42)[0]

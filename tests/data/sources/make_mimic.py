@@ -1,7 +1,9 @@
-"""A miniature of MIMIC-IV-ECG and of the tables that its targets are made of, written without ecgjax."""
+"""A miniature of MIMIC-IV-ECG and of its tables, written without ecgjax; and runs of the source."""
 
+import argparse
 import gzip
 import io
+import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import wfdb
+
+from ecgjax.data.preparation.source import Labels
+from ecgjax.data.sources import mimic
 
 ARCHIVE = "mimic-iv-ecg-diagnostic-electrocardiogram-matched-subset-1.0"
 LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")  # As stored: aVF before aVL.
@@ -77,26 +82,50 @@ def make(raw: Path, *, samples: int = 5000, chart_rows: int = 1020, seed: int = 
 
 def write_archive(path: Path, records: pd.DataFrame, samples: dict[int, np.ndarray], **options) -> None:
     """The records in a zip as PhysioNet packs it, in an order of their own."""
+    some, folder = first_studies(records)[:3], path.with_suffix(".one")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, **options) as archive:
         archive.writestr(f"{ARCHIVE}/LICENSE.txt", "ODbL")
         archive.writestr(f"{ARCHIVE}/record_list.csv", "subject_id,study_id\n")
         for row in records.sort_values("study_id").itertuples():
-            folder = Path(path.parent, ".one")
-            for file in write_record(folder, row, samples[row.study_id]):
+            for file in write_record(folder, row, samples[row.study_id], by_wfdb=row.study_id in some):
                 archive.write(file, f"{ARCHIVE}/files/{place(row)}/{file.name}")
-                file.unlink()
-            folder.rmdir()
+    shutil.rmtree(folder)
 
 
-def write_record(folder: Path, row, x: np.ndarray) -> list[Path]:
-    """One WFDB record."""
+def write_record(folder: Path, row, x: np.ndarray, *, by_wfdb: bool = False) -> list[Path]:
+    """One WFDB record; by hand, because the package takes tenths of a second."""
     folder.mkdir(parents=True, exist_ok=True)
-    wfdb.wrsamp(
-        str(row.study_id), fs=500, units=["mV"] * 12, sig_name=list(LEADS), d_signal=x.astype(np.int64),
-        fmt=["16"] * 12, adc_gain=[GAIN] * 12, baseline=[0] * 12, write_dir=str(folder),
-        base_time=pd.Timestamp(row.ecg_time).time(), base_date=pd.Timestamp(row.ecg_time).date(),
-    )  # fmt: skip
-    return [folder / f"{row.study_id}.hea", folder / f"{row.study_id}.dat"]
+    when, files = pd.Timestamp(row.ecg_time), [folder / f"{row.study_id}.hea", folder / f"{row.study_id}.dat"]
+    if by_wfdb:
+        wfdb.wrsamp(
+            str(row.study_id), fs=500, units=["mV"] * 12, sig_name=list(LEADS), d_signal=x.astype(np.int64),
+            fmt=["16"] * 12, adc_gain=[GAIN] * 12, baseline=[0] * 12, write_dir=str(folder),
+            base_time=when.time(), base_date=when.date(),
+        )  # fmt: skip
+        return files
+    lines = [f"{row.study_id} 12 500 {len(x)} {when:%H:%M:%S %d/%m/%Y}"]
+    for lead, values in zip(LEADS, x.T, strict=True):
+        checksum = int(values.sum(dtype=np.int64)) % 2**16
+        checksum -= 2**16 * (checksum >= 2**15)
+        lines.append(f"{row.study_id}.dat 16 200.0(0)/mV 16 0 {values[0]} {checksum} 0 {lead}")
+    files[0].write_text("\n".join(lines) + "\n")
+    files[1].write_bytes(x.astype("<i2").tobytes())
+    return files
+
+
+def options(raw: Path, work: Path, **given) -> argparse.Namespace:
+    """Options as the command line gives them, with fewer records for a code."""
+    defaults = {
+        "protocol": "default", "limit": None, "code_count": 15, "without": "", "all_records": False, "min_count": 10,
+    }  # fmt: skip
+    return argparse.Namespace(raw=raw, work=work, **{**defaults, **given})
+
+
+def labelled(raw: Path, work: Path, **given) -> tuple[pd.DataFrame, Labels]:
+    """Listing and labels of the source, without reading signals."""
+    chosen = options(raw, work, **given)
+    table = mimic.listing(raw, chosen)
+    return table, mimic.label(table, chosen)
 
 
 def place(row) -> str:
@@ -144,10 +173,12 @@ def _measurements(ecgs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "subject_id": ecgs["subject_id"], "study_id": ecgs["study_id"], "cart_id": 6848296,
-            "ecg_time": ecgs["ecg_time"], "report_0": 'Sinus rhythm, "normal"', "report_1": None, "bandwidth": "0.005-150 Hz",
+            "ecg_time": ecgs["ecg_time"], "report_0": 'Sinus rhythm, "normal"', "report_1": None,
+            "bandwidth": "0.005-150 Hz",
             "filtering": "60 Hz notch", "rr_interval": rng.integers(500, 1200, n), "p_onset": 40, "p_end": 150,
             "qrs_onset": rng.integers(170, 200, n), "qrs_end": rng.integers(260, 320, n),
-            "t_end": rng.integers(500, 650, n), "p_axis": rng.integers(-90, 180, n), "qrs_axis": rng.integers(-360, 361, n),
+            "t_end": rng.integers(500, 650, n), "p_axis": rng.integers(-90, 180, n),
+            "qrs_axis": rng.integers(-360, 361, n),
             "t_axis": rng.integers(-90, 180, n),
         }
     )  # fmt: skip
@@ -262,11 +293,24 @@ def _chartevents(ecgs: pd.DataFrame, rng: np.random.Generator, rows: int) -> pd.
 
 
 def _samples(records: pd.DataFrame, n: int, rng: np.random.Generator) -> dict[int, np.ndarray]:
-    """(n, 12) int16 by study; limb leads obey Einthoven and Goldberger, one record has gaps, one exceeds 3 mV."""
+    """(n, 12) int16 by study; limb leads obey Einthoven and Goldberger.
+
+    Of the first records of the first three patients one has gaps, one a lead without values, and one exceeds 3 mV.
+    """
     made = {}
     for study in records["study_id"]:
         x = 2 * rng.integers(-150, 150, (n, 12))
         one, two = x[:, 0], x[:, 1]
         x[:, 2], x[:, 3], x[:, 4], x[:, 5] = two - one, -(one + two) // 2, two - one // 2, one - two // 2
         made[int(study)] = x.astype(np.int16)
+    gaps, empty, high = (made[study] for study in first_studies(records)[:3])
+    gaps[:5, 4] = gaps[100:150, 4] = gaps[-7:, 4] = gaps[200, 8] = -32768
+    empty[:, 11] = -32768
+    high[300:310, 6], high[320, 7] = 2000, -601
     return made
+
+
+def first_studies(records: pd.DataFrame) -> list[int]:
+    """The first record of each patient; all are of the cohort, but where another of the stay is asked for."""
+    first = records[records["ecg_no_within_stay"] == 0].sort_values("subject_id")
+    return [int(study) for study in first["study_id"]]
