@@ -148,6 +148,35 @@ def test_split_zip_cut_in_its_directory(tmp_path: Path, out: Path, last: int) ->
     assert contents(out) == members
 
 
+@pytest.mark.parametrize("last", [300, 2_000])
+def test_split_zip_with_64_bit_fields(tmp_path: Path, out: Path, last: int) -> None:
+    """As written where a part has over 4 GB or the archive over 65,535 members: all numbers in their 64-bit places."""
+    members = {f"x/{i}": NOISE[i:] for i in range(3)}
+    whole = make_zip(tmp_path / "x.zip", members)
+    content = b"PK\7\10" + whole.read_bytes()
+    cut, end = len(content) - last, content.rindex(b"PK\5\6")
+    at = begin = struct.unpack_from("<L", content, end + 16)[0] + 4
+    directory = b""
+    while content[at : at + 4] == b"PK\1\2":
+        fields = list(struct.unpack_from("<4s6H3L5H2L", content, at))
+        name = content[at + 46 : at + 46 + fields[10]]
+        part, offset = divmod(fields[16] + 4, cut)
+        large = struct.pack("<2H3QL", 1, 28, fields[9], fields[8], offset, part)
+        at += 46 + fields[10] + fields[11] + fields[12]
+        fields[8] = fields[9] = fields[16] = 0xFFFFFFFF
+        fields[11:14] = [len(large) + 4, 0, 0xFFFF]
+        directory += struct.pack("<4s6H3L5H2L", *fields) + name + b"UT\0\0" + large
+    part, offset = divmod(begin, cut)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 1, part, 3, 3, len(directory), offset)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 1, begin + len(directory) - cut, 2)
+    tail = struct.pack("<4s4H2LH", b"PK\5\6", *[0xFFFF] * 4, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    rebuilt = content[:begin] + directory + record + locator + tail
+    (tmp_path / "x.z01").write_bytes(rebuilt[:cut])
+    whole.write_bytes(rebuilt[cut:])
+    unpack([tmp_path / "x.z01", whole], out)
+    assert contents(out) == members
+
+
 def test_split_zip_of_the_zip_program(tmp_path: Path, out: Path) -> None:
     if shutil.which("zip") is None:
         pytest.skip("needs the zip program")
@@ -407,10 +436,10 @@ def test_fuzz_names(tmp_path: Path, names: list[str]) -> None:
     files, message = attempt([path], folder / "in" / "out")
     assert "\n" not in message
     assert set(contents(folder)) == {"a.zip"} | {f"in/out/{name}" for name, _ in files}
-    assert bool(files) != bool(message) or all(".DS_Store" in name or "__MACOSX" in name for name in names)
+    assert not (files and message)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(["zip", "tar", "tgz", "split"]),
     changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4),

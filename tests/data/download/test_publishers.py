@@ -63,7 +63,7 @@ def attempt(parse, *arguments) -> list | dict | None:
         return None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(content=st.binary(max_size=200) | st.text(max_size=100).map(lambda text: f"{DIGEST} {text}".encode()))
 def test_fuzz_checksums(content: bytes) -> None:
     for name in attempt(physionet.parse_checksums, content, "S") or {}:
@@ -71,7 +71,7 @@ def test_fuzz_checksums(content: bytes) -> None:
         assert name != "."
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(answer=JSON | st.fixed_dictionaries({"files": st.lists(JSON, max_size=3)}))
 def test_fuzz_zenodo(answer: object) -> None:
     for file in attempt(zenodo.parse_record, answer, "S") or []:
@@ -79,7 +79,7 @@ def test_fuzz_zenodo(answer: object) -> None:
         assert safe_name(file.name, "S") == file.name
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     entry=st.dictionaries(
         st.sampled_from(["name", "download_url", "size", "computed_md5", "supplied_md5", "is_link_only"]), JSON
