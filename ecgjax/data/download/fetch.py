@@ -70,7 +70,7 @@ def _explain(closed: Sequence[Credentialed], raw: Path, console: Console) -> Non
         say(console, f"{closed[0].url} needs credentials: nothing is fetched, {raw} is read as it is")
         return
     for origin in closed:
-        say(console, f"{origin.url} gives its data to people, not to programs:")
+        say(console, f"{origin.url}: these data need an account and a signed agreement.")
         for number, step in enumerate(origin.steps, 1):
             say(console, f"  {number}. {step}")
     raise UserError(f"{raw}: {closed[0].url} needs credentials; follow the steps above, then run without --download")
