@@ -141,7 +141,7 @@ def _gz(raw: Path, name: str, rows: list[tuple], *more: str) -> None:
 
 def _records(rng: np.random.Generator) -> pd.DataFrame:
     rows, study = [], 40000000
-    for patient in range(24):
+    for patient in range(28):  # The last four are never in the emergency department.
         subject = 10000032 + 9973 * patient
         strat, fold = (
             (patient, int(rng.integers(0, 20))) if patient < 20 else (int(rng.integers(0, 17)), 19 - patient % 2)
@@ -151,7 +151,7 @@ def _records(rng: np.random.Generator) -> pd.DataFrame:
         for i in range(int(rng.integers(2, 5))):
             study += int(rng.integers(1, 90000))
             when = start + pd.Timedelta(minutes=int(rng.integers(30, 3000)) * i)
-            emergency = bool(i == 0 or rng.random() < 0.7)
+            emergency = patient < 24 and bool(i == 0 or rng.random() < 0.7)
             codes = [str(code) for code in rng.choice(CODES, int(rng.integers(0 if i else 1, 6)))]
             rows.append(
                 {
@@ -217,9 +217,14 @@ def _around(ecgs: pd.DataFrame, rng: np.random.Generator, n: int, hours: float) 
     return subjects, pd.Series(times)
 
 
-def _skewed(rng: np.random.Generator, n: int, mean: float, sd: float) -> np.ndarray:
-    """Few distinct values, some far out."""
-    x = rng.normal(mean, sd, n) * np.where(rng.random(n) < 0.02, rng.choice([0.1, 10], n), 1)
+def _skewed(rng: np.random.Generator, subjects: np.ndarray, mean: float, sd: float) -> np.ndarray:
+    """Few distinct values, some far out; those of patients without an ECG are higher."""
+    n = len(subjects)
+    x = (
+        rng.normal(mean, sd, n)
+        * np.where(subjects >= 19_000_000, 1.3, 1)
+        * np.where(rng.random(n) < 0.02, rng.choice([0.1, 10], n), 1)
+    )
     return np.round(x, 1)
 
 
@@ -246,7 +251,7 @@ def _vitalsign(ecgs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         ("temperature", 98, 1), ("heartrate", 85, 15), ("resprate", 18, 3), ("o2sat", 97, 2), ("sbp", 130, 20),
         ("dbp", 75, 12),
     ):  # fmt: skip
-        table[name] = _skewed(rng, n, mean, sd)
+        table[name] = _skewed(rng, subjects, mean, sd)
         table.loc[rng.random(n) < 0.1, name] = np.nan
     table["rhythm"], table["pain"] = None, "7, crampy"
     return table
@@ -260,7 +265,7 @@ def _labevents(ecgs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     unit = pd.Series(item).map({i: unit for i, (_, unit) in LABS.items()}).astype(object)
     unit[rng.random(n) < 0.1] = "g/L"
     unit[rng.random(n) < 0.1] = None
-    value = _skewed(rng, n, 10, 3)
+    value = _skewed(rng, subjects, 10, 3)
     value[rng.random(n) < 0.05] = np.nan
     store = times.where(rng.random(n) > 0.05)
     return pd.DataFrame(

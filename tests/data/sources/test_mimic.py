@@ -97,14 +97,14 @@ def test_ancestors_are_those_of_the_steps_as_written(code):
 
 
 def test_diagnoses(made, tmp_path):
-    table, labels = labelled(made.raw, tmp_path, code_count=15)
+    table, labels = labelled(made.raw, tmp_path, code_count=20)
     classes, targets, kinds = labels.sets["all"]
     of = {}
     for row in made.records.itertuples():  # All records count, not those of the cohort alone.
         cut = {code.strip()[:5] for code in ast.literal_eval(row.all_diag_all)}
         of[row.study_id] = {x.rstrip("X")[:n] for x in cut for n in range(3, len(x.rstrip("X")) + 1)}
     counts = pd.Series([code for codes in of.values() for code in codes]).value_counts()
-    kept = sorted(counts[counts >= 15].index, key=lambda code: (-counts[code], code))
+    kept = sorted(counts[counts >= 20].index, key=lambda code: (-counts[code], code))
     assert 5 < len(kept) < len(counts)
     ties = counts[kept].to_list()
     assert len(set(ties)) < len(ties)

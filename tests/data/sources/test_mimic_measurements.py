@@ -1,5 +1,7 @@
 """The 35 regression targets against the same rules in plain pandas, over whole tables and one ECG at a time."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgjax.data.sources import mimic_measurements
+from ecgjax.data.sources.mimic_tables import DAYS_30, HOUR
 from tests.data.sources import make_mimic
 from tests.data.sources.make_mimic import labelled
 
@@ -15,6 +18,7 @@ LABS = {
     "NTproBNP": "ntprobnp", "Hemoglobin": "hemoglobin", "Creatinine": "creatinine", "Albumin": "albumin", "PT": "pt",
     "Hematocrit": "hematocrit", "Bilirubin, Total": "bilirubin_total", "RDW": "rdw",
 }  # fmt: skip
+T0 = 6_600_000_000
 VITALS = ("dbp", "heartrate", "o2sat", "resprate", "sbp", "temperature")
 
 
@@ -110,6 +114,16 @@ def test_nearest_is_the_first_of_the_nearest(ecgs, events, seconds, unit):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_thirty_days_are_whole_days():
+    events = pd.DataFrame({"subject": [1, 1, 2], "time": T0 + np.array([0, 26 * 3600, 0]), "value": [7.0, 8.0, 9.0]})
+    when = T0 + np.array([25 * 3600, 31 * 86400 - 1, 31 * 86400])
+    found = mimic_measurements.nearest(np.array([1, 2, 2]), when, events, DAYS_30, 24 * HOUR)
+    np.testing.assert_array_equal(found, [8.0, 9.0, np.nan])
+    # Eleven and thirteen hours are the same number of days; the first row counts.
+    found = mimic_measurements.nearest(np.array([1]), T0 + np.array([13 * 3600]), events, DAYS_30, 24 * HOUR)
+    np.testing.assert_array_equal(found, [7.0])
+
+
 @pytest.mark.parametrize("protocol", ["default", "paper"])
 def test_targets_are_those_of_the_plain_definition(made, tmp_path, protocol):
     table, labels = labelled(made.raw, tmp_path, protocol=protocol)
@@ -119,7 +133,7 @@ def test_targets_are_those_of_the_plain_definition(made, tmp_path, protocol):
     assert set(kinds[:-35]) == {"classification"}
     found = pd.DataFrame(targets, columns=classes, index=table["study_id"])
     records = made.records.set_index("study_id").loc[table["study_id"]]
-    expected = _expected(made, protocol)
+    expected, limits = _expected(made, protocol)
     for quantity in (*BIOMETRICS.values(), *LABS.values(), *VITALS):
         of = dict(list(expected[quantity].dropna(subset="time").groupby("subject")))
         values = [
@@ -127,6 +141,9 @@ def test_targets_are_those_of_the_plain_definition(made, tmp_path, protocol):
             for row in records.itertuples()
         ]
         assert np.isfinite(values).sum() > 20, quantity
+        note = next(note for note in labels.notes if note.startswith(f"{quantity}: "))
+        low, high = map(float, re.findall(r"trimmed to (\S+) to (\S+)", note)[0])
+        assert (low, high) == pytest.approx(limits[quantity], rel=1e-5), quantity
         np.testing.assert_allclose(found[quantity], values, rtol=1e-6, err_msg=quantity)
     for quantity in set(mimic_measurements.LABS.values()) - set(LABS.values()):
         assert found[quantity].isna().all(), quantity
@@ -161,8 +178,8 @@ def test_tables_can_be_done_without(made, tmp_path):
     assert any("without measurements, mds_ed" in note for note in labels.notes)
 
 
-def _expected(made: make_mimic.Mimic, protocol: str) -> dict[str, pd.DataFrame]:
-    """The values that may be attached, by quantity: subject, time, value, in the order that breaks ties."""
+def _expected(made: make_mimic.Mimic, protocol: str) -> tuple[dict[str, pd.DataFrame], dict[str, tuple[float, float]]]:
+    """By quantity, the values that may be attached (subject, time, value, in the order that breaks ties) and limits."""
     paper = protocol == "paper"
     records = made.records
     cohort = records[records["ecg_taken_in_ed"] & (records["all_diag_all"] != "[]")]
@@ -181,7 +198,7 @@ def _expected(made: make_mimic.Mimic, protocol: str) -> dict[str, pd.DataFrame]:
     signs = made.vitalsign.melt(["subject_id", "charttime"], list(VITALS), var_name="quantity")
     signs = signs.rename(columns={"subject_id": "subject", "charttime": "time"}).dropna(subset="value")
     labs = _labs(made, everyone, paper)
-    found = {}
+    found, limits = {}, {}
     for quantity in (*BIOMETRICS.values(), *LABS.values(), *VITALS):
         first = {**dict.fromkeys(BIOMETRICS.values(), omr), **dict.fromkeys(VITALS, signs)}.get(quantity, labs)
         values = pd.concat([part[part["quantity"] == quantity] for part in (first, chart)], ignore_index=True)
@@ -189,8 +206,8 @@ def _expected(made: make_mimic.Mimic, protocol: str) -> dict[str, pd.DataFrame]:
         low, high = of.quantile(0.01), of.quantile(0.99)
         if paper and quantity in BIOMETRICS.values():
             low = of[of <= high].quantile(0.01)
-        found[quantity] = values[values["value"].between(low, high)]
-    return found
+        found[quantity], limits[quantity] = values[values["value"].between(low, high)], (low, high)
+    return found, limits
 
 
 def _labs(made: make_mimic.Mimic, everyone: set, paper: bool) -> pd.DataFrame:
