@@ -40,7 +40,8 @@ def prepare(argv: list[str]) -> None:
     top.add_argument("source", help=f"one of {', '.join(sources.names())}")
     top.add_argument("arguments", nargs=argparse.REMAINDER, help="what the source takes")
     chosen = top.parse_args(argv)
-    store = open_store(engine.prepare(chosen.source, options.parser(chosen.source, prog).parse_args(chosen.arguments)))
+    parsed = options.parser(sources.load(chosen.source), prog).parse_args(chosen.arguments)
+    store = open_store(engine.prepare(chosen.source, parsed))
     checks = summary.read_checks(store)
     summary.show(store, checks, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
     for line in summary.failures(checks):

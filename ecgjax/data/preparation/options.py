@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ecgjax.data import sources
+from ecgjax.data.preparation.source import Facts, Source
 from ecgjax.data.preparation.workers import default_workers
 from ecgjax.errors import UserError
 
@@ -37,15 +37,10 @@ class Parser(argparse.ArgumentParser):
         return argument
 
 
-def parser(name: str, prog: str = "python -m ecgjax.prepare") -> Parser:
-    """The command line of a source.
-
-    Raises:
-        UserError: there is no such source.
-    """
-    source = sources.load(name)
+def parser(source: Source, prog: str = "python -m ecgjax.prepare") -> Parser:
+    """The command line of a source."""
     made = Parser(
-        prog=f"{prog} {name}",
+        prog=f"{prog} {source.FACTS.name}",
         description=source.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -81,13 +76,13 @@ def parser(name: str, prog: str = "python -m ecgjax.prepare") -> Parser:
     return made
 
 
-def complete(name: str, options: argparse.Namespace) -> argparse.Namespace:
+def complete(facts: Facts, options: argparse.Namespace) -> argparse.Namespace:
     """The options with defaults that depend on others; checks the common ones.
 
     Raises:
         UserError: a value is out of range, or --raw is no folder.
     """
-    facts, options = sources.load(name).FACTS, argparse.Namespace(**vars(options))
+    options = argparse.Namespace(**vars(options))
     if options.rate is not None and not (np.isfinite(options.rate) and options.rate > 0):
         raise UserError(f"--rate={options.rate}; expected a positive number of Hz")
     if not 0 <= options.max_rejected <= 1:
@@ -97,7 +92,7 @@ def complete(name: str, options: argparse.Namespace) -> argparse.Namespace:
         if value is not None and value < 1:
             raise UserError(f"--{flag.replace('_', '-')}={value}; expected at least 1")
     if not facts.generated and not options.download and not options.raw.is_dir():
-        raise UserError(f"{options.raw}: no such folder; expected the raw files of {name!r}")
+        raise UserError(f"{options.raw}: no such folder; expected the raw files of {facts.name!r}")
     options.min_count = options.min_count or (MIN_COUNT if options.limit is None else 1)
     options.dtype = options.dtype or facts.dtype
     return options

@@ -5,6 +5,7 @@ manifest is there.
 """
 
 import dataclasses
+import functools
 import json
 import traceback
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from ecgjax import atomic
 from ecgjax.data import sources
 from ecgjax.data.preparation.resampled import resampled
 from ecgjax.data.preparation.signal_checks import measure
+from ecgjax.data.preparation.source import Source
 from ecgjax.data.preparation.table import flat
 from ecgjax.data.preparation.usable import why_unusable
 from ecgjax.data.preparation.workers import Report
@@ -40,7 +42,7 @@ class Job:
         first: row of the listing of its first record.
         record_ids: of its records.
         keys: what the source needs to read them.
-        source: name.
+        source: what `sources.load` takes.
         raw: folder of the raw files.
         dtype: "int16" or "float32".
         rate: Hz to resample to, or None.
@@ -173,15 +175,14 @@ def different_rates(one: str, rate: float, other: str, other_rate: float) -> Use
 
 def _read_all(job: Job, report: Report) -> Iterator[tuple[int, str, Recording | str]]:
     """Row, record id, and the recording or why it cannot be used."""
-    source = sources.load(job.source)
+    source = _load(job.source)
     for offset, (name, key) in enumerate(zip(job.record_ids, job.keys, strict=True)):
         report("doing", name)
         outcome: Recording | str
         try:
-            outcome = dataclasses.replace(source.read(job.raw, key), id=name)
-            outcome = why_unusable(outcome, job.skip, None if job.rate else job.sampling_rate) or outcome
-            if not isinstance(outcome, str) and job.rate is not None:
-                outcome = resampled(outcome, job.rate)
+            recording = dataclasses.replace(source.read(job.raw, key), id=name)
+            reason = why_unusable(recording, job.skip, None if job.rate else job.sampling_rate)
+            outcome = reason or (recording if job.rate is None else resampled(recording, job.rate))
         except UserError as error:
             outcome = " ".join(str(error).split())
         except Exception as error:  # What libraries raise on damaged files is not a set list.
@@ -189,6 +190,12 @@ def _read_all(job: Job, report: Report) -> Iterator[tuple[int, str, Recording | 
                 raise
             outcome = _reason(error)
         yield job.first + offset, name, outcome
+
+
+@functools.lru_cache(maxsize=1)
+def _load(name: str) -> Source:
+    # Looking for entry points reads the metadata of every installed package: once per process is enough.
+    return sources.load(name)
 
 
 def _reason(error: Exception) -> str:
