@@ -93,14 +93,18 @@ def joint(
         arrays.append(checked)
     counts = draw_counts(len(known), replicates, seed, indices, groups)
     units = None if groups is None else unit_indices(groups, len(known))
-    values, bounds, models = [], [], []
+    points: list[NDArray] = []
+    bounds: list[NDArray] = []
+    models: list[Replicated] = []
     for array in arrays:
         value, samples = replicate_values(known, array, metric, counts, absent)
-        shares = list(influences(known, [array], metric, absent, units)) if kind == "bca" else [None]
-        values.append(value)
+        shares: list[NDArray | None] = [None]
+        if kind == "bca":
+            shares = list(influences(known, [array], metric, absent, units))
+        points.append(value)
         bounds.append(interval(value, samples, level, kind, shares))
         models.append(Replicated(float(value[-1]), samples[:, -1].copy(), shares[-1]))
-    value, (low, high) = np.stack(values), np.stack(bounds, axis=1)
+    value, (low, high) = np.stack(points), np.stack(bounds, axis=1)
     return Joint(
         names=tuple(scores),
         value=value[:, -1],

@@ -1,0 +1,359 @@
+"""Finds runs below folders, whatever made them and wherever, and tells those that can be used from those that cannot.
+
+A run is a folder with a config.json, results.json, predictions.npz or DONE. Finished evaluations become `Cell`s; what
+is unfinished, of another job or format, or damaged is listed with the reason. One bad run never hides the others.
+"""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgjax.errors import UserError
+from ecgjax.evaluation import results as results_format
+
+CONFIG, ENVIRONMENT, DONE = "config.json", "environment.json", "DONE"
+REPORT_CELLS = "cells"
+"""Folder of a report with the replicates of what it compared; runs have none."""
+OTHER_JOBS = ("label_efficiency", "similarity")
+"""Jobs whose finished runs a report shows beside the evaluations."""
+
+_MARKS = {CONFIG, results_format.RESULTS, results_format.PREDICTIONS, DONE}
+_INSIDE = {"checkpoints", "tensorboard", "figures", "weights"}
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("model", "task", "run", "mode", "protocol", "absent", "ecgjax"), str),
+    **dict.fromkeys(("arguments", "data", "records", "parameters", "seconds", "tasks"), dict),
+    "weights": (str, type(None)),
+    "seed": int,
+}
+_DATA: dict[str, type | tuple[type, ...]] = {"source": str, "fingerprint": str, "label_set": str, "synthetic": bool}
+_TASK: dict[str, type | tuple[type, ...]] = {"category": str, "row": (str, type(None))}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Test predictions of one run, checked.
+
+    Attributes:
+        record_id: (records,) distinct.
+        targets: (records, labels), NaN where unknown.
+        scores: (records, labels): probabilities, or standardised values.
+        labels: names, distinct.
+        kinds: "classification" or "regression" of each.
+        patient_id: (records,), None in runs that did not write it.
+    """
+
+    record_id: NDArray[np.str_]
+    targets: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: tuple[str, ...]
+    kinds: tuple[str, ...]
+    patient_id: NDArray[np.str_] | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One finished evaluation.
+
+    Attributes:
+        path: its folder.
+        key: short name of it: below the folder it was found in, with that folder's name.
+        model: name of the model as shown; the registry's, unless it was renamed.
+        results: content of results.json.
+        config: content of config.json.
+        environment: content of environment.json.
+    """
+
+    path: Path
+    key: str
+    model: str
+    results: dict[str, Any] = field(repr=False)
+    config: dict[str, Any] = field(repr=False)
+    environment: dict[str, Any] = field(repr=False)
+
+    @property
+    def run(self) -> str:
+        return self.results["run"]
+
+    @property
+    def mode(self) -> str:
+        return self.results["mode"]
+
+    @property
+    def protocol(self) -> str:
+        return self.results["protocol"]
+
+    @property
+    def seed(self) -> int:
+        return self.results["seed"]
+
+    @property
+    def weights(self) -> str | None:
+        return self.results["weights"]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return self.results["data"]
+
+    def read(self) -> bytes:
+        """Content of predictions.npz.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        path = self.path / results_format.PREDICTIONS
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: not readable ({error.strerror}); expected what evaluate wrote") from error
+
+    def predictions(self, content: bytes | None = None) -> Predictions:
+        """The test predictions, checked.
+
+        Args:
+            content: of the file, if it was read already.
+
+        Raises:
+            UserError: the file is damaged, or holds what predictions cannot be.
+        """
+        return read_predictions(self.read() if content is None else content, self.path / results_format.PREDICTIONS)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What was found.
+
+    Attributes:
+        cells: finished evaluations, sorted by key.
+        excluded: (path, reason) of everything else.
+        others: job -> (key, content of results.json) of finished runs of `OTHER_JOBS`.
+        reports: folders that were named and are reports themselves; one that is only found on the way is passed by.
+    """
+
+    cells: list[Cell]
+    excluded: list[tuple[str, str]]
+    others: dict[str, list[tuple[str, dict[str, Any]]]]
+    reports: list[Path]
+
+
+def collect(*folders: Path, exclude: Sequence[str] = (), rename: Mapping[str, str] | None = None) -> Collection:
+    """All runs below folders, at any depth, through links too.
+
+    Args:
+        *folders: where to look. A folder that is reached twice counts once.
+        exclude: paths or keys, with * and ?, of runs to leave out.
+        rename: the same to names under which the models of those runs are shown.
+
+    Raises:
+        UserError: a folder that is none, or `exclude` or `rename` that fit no run.
+    """
+    cells: list[Cell] = []
+    excluded: list[tuple[str, str]] = []
+    others: dict[str, list[tuple[str, dict[str, Any]]]] = {job: [] for job in OTHER_JOBS}
+    unused = {*exclude, *(rename or {})}
+    reports = [folder for folder in folders if _is_report(folder)]
+    for path, key in _run_folders([folder for folder in folders if folder not in reports]):
+        fitting = {pattern for pattern in (*exclude, *(rename or {})) if _fits(pattern, path, key)}
+        unused -= fitting
+        if fitting.intersection(exclude):
+            excluded.append((key, "left out by config.exclude"))
+            continue
+        try:
+            found = _read_run(path, key)
+        except UserError as error:
+            excluded.append((key, str(error)))
+            continue
+        if isinstance(found, Cell):
+            name = next((name for pattern, name in (rename or {}).items() if pattern in fitting), found.model)
+            cells.append(replace(found, model=name))
+        else:
+            job, content = found
+            others[job].append((key, content))
+    if unused:
+        raise UserError(f"config.exclude or config.rename: {min(unused)!r} fits no run; expected paths, * for any text")
+    return Collection(cells, excluded, others, reports)
+
+
+def read_predictions(content: bytes, path: Path) -> Predictions:
+    """Predictions of a file, checked.
+
+    Args:
+        content: of the file.
+        path: for messages.
+
+    Raises:
+        UserError: the file is damaged, or holds what predictions cannot be.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files if not name.startswith("crop_")}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise UserError(f"{path.name} is damaged ({' '.join(str(error).split())})") from error
+    missing = [name for name in ("record_id", "targets", "scores", "labels", "kinds") if name not in arrays]
+    if missing:
+        raise UserError(f"{path.name} has no {missing[0]}")
+    ids, labels, kinds = (arrays[name] for name in ("record_id", "labels", "kinds"))
+    targets, scores = arrays["targets"], arrays["scores"]
+    shape = (len(np.atleast_1d(ids)), len(np.atleast_1d(labels)))
+    if not (targets.shape == scores.shape == shape and kinds.shape == labels.shape and 0 not in shape):
+        raise UserError(
+            f"{path.name}: targets {targets.shape}, scores {scores.shape}, {ids.shape} record ids, {labels.shape} "
+            f"labels, {kinds.shape} kinds; expected one row for each record and one column for each label"
+        )
+    if not (targets.dtype.kind == scores.dtype.kind == "f"):
+        raise UserError(f"{path.name}: {targets.dtype} targets, {scores.dtype} scores; expected floating point")
+    for name, values in (("record id", ids), ("label", labels)):
+        repeated = _repeated(values)
+        if repeated is not None:
+            raise UserError(f"{path.name}: {name} {repeated!r} is there twice; expected each once")
+    found = Predictions(
+        ids.astype(str),
+        targets,
+        scores,
+        tuple(map(str, labels)),
+        tuple(map(str, kinds)),
+        arrays["patient_id"].astype(str) if "patient_id" in arrays else None,
+    )
+    _check_values(found, path.name)
+    return found
+
+
+def _check_values(found: Predictions, name: str) -> None:
+    kinds = np.array(found.kinds)
+    unknown = sorted(set(found.kinds) - {"classification", "regression"})
+    if unknown:
+        raise UserError(f"{name}: kind {unknown[0]!r}; expected classification or regression")
+    if found.patient_id is not None and found.patient_id.shape != found.record_id.shape:
+        raise UserError(f"{name}: {found.patient_id.shape} patient ids; expected one for each record")
+    classes = kinds == "classification"
+    targets, scores = found.targets, found.scores
+    for wrong, what, expected in (
+        (np.isnan(scores), "score is NaN", "a number"),
+        (np.isinf(scores), "score is infinite", "a number"),
+        (classes & ((scores < 0) | (scores > 1)), "score is not a probability", "0 to 1"),
+        (np.isinf(targets), "target is infinite", "a number, or NaN where unknown"),
+        (classes & (targets != 0) & (targets != 1) & ~np.isnan(targets), "target is not a class", "0, 1 or NaN"),
+    ):
+        if wrong.any():
+            i, j = np.argwhere(wrong)[0]
+            value = (targets if "target" in what else scores)[i, j]
+            more = f", and {np.count_nonzero(wrong) - 1:,} more" if np.count_nonzero(wrong) > 1 else ""
+            where = f"record {found.record_id[i]!r}, label {found.labels[j]!r}"
+            raise UserError(f"{name}: {what} ({value:g} at {where}{more}); expected {expected}")
+
+
+def _repeated(values: NDArray) -> str | None:
+    distinct, counts = np.unique(values, return_counts=True)
+    return str(distinct[counts > 1][0]) if len(distinct) < len(values) else None
+
+
+def _run_folders(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Run folders with their keys, sorted by key within each folder."""
+    names = [folder.resolve().name for folder in folders]
+    seen: set[tuple[int, int]] = set()
+    for folder, name in zip(folders, names, strict=True):
+        if not folder.is_dir():
+            raise UserError(f"config.runs: {folder}: no such folder; expected one with finished runs below it")
+        root = name if names.count(name) == 1 else folder.as_posix()
+        for current, below, files in os.walk(folder, followlinks=True):
+            status = os.stat(current)
+            if (status.st_dev, status.st_ino) in seen:  # a link back, or a folder that was named twice
+                below.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            below.sort()
+            if not _MARKS.intersection(files):
+                continue
+            path = Path(current)
+            relative = path.relative_to(folder).as_posix()
+            below[:] = [inner for inner in below if inner not in _INSIDE]
+            if _is_report(path):
+                below.clear()
+                continue
+            if _job(path) in OTHER_JOBS:  # its trainings are parts of it
+                below.clear()
+            yield path, root if relative == "." else f"{root}/{relative}"
+
+
+def _is_report(path: Path) -> bool:
+    return (path / REPORT_CELLS).is_dir() and (path / results_format.RESULTS).is_file()
+
+
+def _job(path: Path) -> str | None:
+    try:
+        return json.loads((path / CONFIG).read_text(encoding="utf-8")).get("job")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _fits(pattern: str, path: Path, key: str) -> bool:
+    return any(fnmatch(text, pattern.rstrip("/")) for text in (key, path.as_posix(), path.resolve().as_posix()))
+
+
+def _read_run(path: Path, key: str) -> Cell | tuple[str, dict[str, Any]]:
+    config = _read_json(path / CONFIG)
+    job = config.get("job")
+    if job not in ("evaluate", *OTHER_JOBS):
+        raise UserError(f"not an evaluation: config.job is {job!r}" if job else f"not a run: {CONFIG} has no job")
+    if not (path / DONE).is_file():
+        raise UserError(f"unfinished: no {DONE}")
+    results = _read_json(path / results_format.RESULTS)
+    if job in OTHER_JOBS:
+        return str(job), results
+    if results.get("format") != results_format.FORMAT:
+        raise UserError(
+            f"{results_format.RESULTS} has format {results.get('format')!r}; expected {results_format.FORMAT}"
+        )
+    _check_fields(results, _FIELDS, results_format.RESULTS)
+    _check_fields(results["data"], _DATA, f"{results_format.RESULTS}: data")
+    for name, task in results["tasks"].items():
+        _check_fields(task, _TASK, f"{results_format.RESULTS}: tasks.{name}")
+        for metric in {"auroc", "mae"}.intersection(task):
+            where = f"{results_format.RESULTS}: tasks.{name}.{metric}"
+            _check_fields(task[metric], {"labels": dict, "value": (int, float, type(None))}, where)
+    if not (path / results_format.PREDICTIONS).is_file():
+        raise UserError(f"no {results_format.PREDICTIONS}")
+    environment = _read_json(path / ENVIRONMENT) if (path / ENVIRONMENT).is_file() else {}
+    return Cell(path, key, results["model"], results, config, environment)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"no {path.name}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path.name} is not readable as JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path.name} is not a JSON object")
+    return content
+
+
+def _check_fields(content: Any, fields: Mapping[str, type | tuple[type, ...]], name: str) -> None:
+    if not isinstance(content, dict):
+        raise UserError(f"{name} is not an object")
+    for key, kind in fields.items():
+        if key not in content:
+            raise UserError(f"{name} has no {key}")
+        if not isinstance(content[key], kind):
+            raise UserError(f"{name}: {key} is {content[key]!r}")
+
+
+def fingerprint(*parts: bytes | str) -> str:
+    """SHA-256 of parts, each with its length."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else part
+        digest.update(f"{len(content)}:".encode())
+        digest.update(content)
+    return digest.hexdigest()
