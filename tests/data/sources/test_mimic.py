@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgjax.data.leads import CANONICAL
-from ecgjax.data.sources import mimic, mimic_diagnoses
+from ecgjax.data.sources import mimic, mimic_diagnoses, mimic_tables
 from ecgjax.data.sources.mimic_studies import ACUTE
 from ecgjax.data.store import open_store
 from ecgjax.errors import UserError
@@ -334,4 +334,24 @@ def test_store(made, tmp_path, capsys):
 def test_dry_run(made, tmp_path, capsys):
     main(["mimic", f"--raw={made.raw}", f"--out={tmp_path / 'store'}", "--code-count=15", "--limit=5", "--workers=1"])
     assert len(open_store(tmp_path / "store").records) == 5
+    capsys.readouterr()
+
+
+def test_a_failed_preparation_keeps_what_was_extracted(made, own, tmp_path, monkeypatch, capsys):
+    command = ["mimic", f"--raw={own}", f"--out={tmp_path / 'store'}", "--code-count=15", "--workers=1", "--limit=3"]
+    content = (made.raw / "chartevents.csv.gz").read_bytes()
+    replace(own / "chartevents.csv.gz", content[:-1000])
+    with pytest.raises(SystemExit) as stopped:
+        main(command)
+    assert stopped.value.code == 2
+    assert "chartevents.csv.gz: cannot be read" in capsys.readouterr().err
+    (own / "chartevents.csv.gz").write_bytes(content)
+
+    def never(piece, items):
+        raise AssertionError("omr is streamed again")
+
+    monkeypatch.setattr(mimic_tables, "_omr_events", never)
+    main(command)
+    classes, targets = (getattr(open_store(tmp_path / "store"), name)("all") for name in ("classes", "targets"))
+    assert np.isfinite(targets[:, classes.index("bmi")]).all()
     capsys.readouterr()
