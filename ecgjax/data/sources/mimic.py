@@ -19,7 +19,7 @@ records without targets, for pretraining and embedding; it needs records_w_diag_
 Label set "all", in the benchmark's order:
 
     ICD-10-CM codes     of the stay, cut to five characters, with all ancestors of three and more; those that 2,000
-                        records have (--code-count, of all 800,035), most frequent first, equally frequent ones by name
+                        records have (--code-count, of all 800,035; not --min-count), most frequent first, ties by name
     deterioration_*     15 columns of MDS-ED; unknown for records that are not in it and where it has -999
     sex                 1 for male
     35 measurements     regression: age; height, weight and bmi nearest within 30 days; rr to t_axis by the machine;
