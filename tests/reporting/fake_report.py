@@ -55,7 +55,7 @@ def fake_report(most_labels: int = 40, seed: int = 0) -> dict[str, Any]:
         "sources": ["runs"],
         "settings": {
             "level": 0.95,
-            "replicates": 1000,
+            "replicates": 10_000,
             "kind": "percentile",
             "absent": {"fixed": "skip"},
             "unit": "record",
@@ -165,9 +165,9 @@ def _pair(task: tasks.Task, mode: str, rows: list[dict[str, Any]], rng: Any) -> 
     ]
     value = np.array([rows[i]["value"] for i in chosen])
     difference = value[:, None] - value[None]
-    error = 0.006 + 0.002 * rng.random(difference.shape)
+    error = 0.003 + 0.001 * rng.random(difference.shape)
     error = (error + error.T) / 2
-    p = np.clip(np.exp(-np.abs(difference) / error), 0.002, 1.0)
+    p = np.clip(np.exp(-np.abs(difference) / error), 0.0002, 1.0)
     adjusted = holm_pairs(p)
     significant = adjusted < 0.05
     higher = schema.HIGHER_IS_BETTER[task.metric or "auroc"]
