@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from ecgjax.models.fusion import stored
 from ecgjax.models.layers import Dense, Initialiser, LayerNorm, gelu
 
 Array = jax.Array
@@ -187,8 +188,9 @@ class Block(nn.Module):
         def mlp(y: Array) -> Array:
             return output(drop(gelu(hidden(y)), self.activation_dropout))
 
+        # On a CPU the sums are kept, not computed again in every layer that reads them.
         if self.norm_first:
-            x = x + drop(attention(attention_norm(x), train), self.dropout)
-            return x + drop(mlp(mlp_norm(x)), self.dropout)
-        x = attention_norm(x + drop(attention(x, train), self.dropout))
-        return mlp_norm(x + drop(mlp(x), self.dropout))
+            x = stored(x + drop(attention(attention_norm(x), train), self.dropout))
+            return stored(x + drop(mlp(mlp_norm(x)), self.dropout))
+        x = attention_norm(stored(x + drop(attention(x, train), self.dropout)))
+        return mlp_norm(stored(x + drop(mlp(x), self.dropout)))

@@ -22,7 +22,8 @@ from ecgjax.models import arguments as check
 from ecgjax.models.contracts import MIMIC_LEADS, Contract, choose
 from ecgjax.models.convolution import average_pool, max_pool
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
-from ecgjax.models.layers import BatchNorm, Conv, kaiming_normal, stored
+from ecgjax.models.fusion import stored
+from ecgjax.models.layers import BatchNorm, Conv, kaiming_normal
 
 Array = jax.Array
 

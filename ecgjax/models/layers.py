@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from ecgjax.models.convolution import Padding, convolution
+from ecgjax.models.convolution import Padding, convolution, linear
 
 Array = jax.Array
 
@@ -68,22 +68,6 @@ def _shaped(values: Array, shape: tuple[int, ...]) -> Array:
     return values[: math.prod(shape)].reshape(shape)
 
 
-def stored(x: Array) -> Array:
-    """The same array, computed once and kept: for streams of residual sums.
-
-    XLA's CPU compiler fuses elementwise operations into every one of their users, so it recomputes such a stream from
-    its start in each block, forwards and backwards (in 33 blocks of ecgfm_ked: 40 % of the forward pass). It does not
-    fuse across a branch, while `lax.optimization_barrier` is gone before it fuses.
-    """
-
-    def keep(x: Array) -> Array:
-        bits = lax.bitcast_convert_type(x.ravel()[0], f"uint{8 * x.dtype.itemsize}")
-        # Always true, which the compiler does not find out.
-        return lax.cond((bits & 1) < 2, lambda x: x, jnp.zeros_like, x)
-
-    return lax.platform_dependent(x, cpu=keep, default=lambda x: x)
-
-
 def gelu(x: Array) -> Array:
     """Exact GELU by `erf`; `jax.nn.gelu` goes through `erfc`, which costs more and rounds differently."""
     return 0.5 * x * (1.0 + lax.erf(x * math.sqrt(0.5)))
@@ -106,7 +90,8 @@ class Dense(nn.Module):
     def __call__(self, x: Array) -> Array:
         fan_in = x.shape[-1]
         default = torch_uniform(fan_in)
-        x = x @ self.param("kernel", self.kernel_init or default, (fan_in, self.features)).astype(x.dtype)
+        kernel = self.param("kernel", self.kernel_init or default, (fan_in, self.features))
+        x = linear(x, kernel.astype(x.dtype))
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros if self.kernel_init else default, (self.features,))
             x = x + _row(bias.astype(x.dtype), x)

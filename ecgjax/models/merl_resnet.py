@@ -20,7 +20,8 @@ from flax import linen as nn
 from ecgjax.models import arguments as check
 from ecgjax.models.contracts import MIMIC_LEADS, Contract, choose
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
-from ecgjax.models.layers import BatchNorm, Conv, stored
+from ecgjax.models.fusion import stored
+from ecgjax.models.layers import BatchNorm, Conv
 
 Array = jax.Array
 

@@ -20,7 +20,8 @@ from ecgjax.errors import UserError
 from ecgjax.models import arguments as check
 from ecgjax.models.convolution import max_pool
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
-from ecgjax.models.layers import Conv, Dense, stored
+from ecgjax.models.fusion import stored
+from ecgjax.models.layers import Conv, Dense
 
 Array = jax.Array
 
