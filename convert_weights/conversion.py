@@ -13,6 +13,7 @@ from convert_weights import mapping, names, published_checks, self_check
 from convert_weights.groups import Selection, select
 from convert_weights.known_files import KNOWN, KnownFile
 from convert_weights.reader import Checkpoint, read_checkpoint
+from convert_weights.rules import Names
 from ecgjax import atomic
 from ecgjax.errors import UserError, disk_errors
 from ecgjax.models import registry, safetensors_file
@@ -115,13 +116,13 @@ def export(model: str, directory: Path, out: Path) -> int:
     return len(tensors)
 
 
-def _names(model: str) -> mapping.Names:
+def _names(model: str) -> Names:
     if model not in registry.names():
         registry.create(model)  # raises, with the names and the closest one
     return names.get(model)
 
 
-def _templates(model_names: mapping.Names) -> list[str]:
+def _templates(model_names: Names) -> list[str]:
     return [rule.source for rule in model_names.RULES] + [derived.source for derived in model_names.DERIVED]
 
 

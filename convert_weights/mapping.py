@@ -14,75 +14,20 @@ are reported together.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, NamedTuple, Protocol
+from functools import cache
+from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from convert_weights.rules import LAYOUTS, Derived, Names, Rule, Tensors
 from ecgjax.errors import UserError
 from ecgjax.models.encoder import Encoder, Variables
 
-Tensors = Mapping[str, np.ndarray]
-
 HEADS = "heads/"
 _SHOWN = 12
-
-
-class Rule(NamedTuple):
-    """One torch name and one variable path, or a family of them.
-
-    Attributes:
-        source: torch name; "{i}" stands for a number.
-        target: variable path with the same fields, e.g. "params/encoder/conv_{i}/kernel". Paths under "heads/" are
-            optional: a head is there with all its tensors or not at all.
-        layout: one of `LAYOUTS`.
-    """
-
-    source: str
-    target: str
-    layout: str = "same"
-
-
-class Derived(NamedTuple):
-    """A torch buffer that follows from another tensor: compared when read, made when written.
-
-    Attributes:
-        source: torch name; "{i}" stands for a number.
-        beside: torch name, with the same fields, of the tensor it goes with.
-        make: (encoder, the tensor beside it) -> the buffer.
-        tolerance: greatest absolute difference allowed in a file; None compares shapes only.
-    """
-
-    source: str
-    beside: str
-    make: Callable[[Encoder, np.ndarray], np.ndarray]
-    tolerance: float | None = None
-
-
-class Names(Protocol):
-    """What a names module holds."""
-
-    MODEL: str
-    PREFIXES: tuple[str, ...]
-    RULES: tuple[Rule, ...]
-    DERIVED: tuple[Derived, ...]
-    IGNORE: tuple[str, ...]
-
-    def arguments(self, tensors: Tensors) -> dict[str, Any]:
-        """Keyword arguments of `ecgjax.models.create`."""
-
-
-# Layout -> (torch to ecgjax, ecgjax to torch).
-LAYOUTS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
-    "same": (lambda x: x, lambda x: x),
-    "dense": (lambda x: x.T, lambda x: x.T),  # (out, in) <-> (in, out)
-    "conv": (lambda x: x.transpose(2, 1, 0), lambda x: x.transpose(2, 1, 0)),  # (out, in, taps) <-> (taps, in, out)
-    "row": (lambda x: x[0], lambda x: x[None]),  # (1, ...) <-> (...)
-    "column": (lambda x: x[..., 0], lambda x: x[..., None]),  # (..., 1) <-> (...)
-    "query": (lambda x: x[0, 0], lambda x: x[None, None]),  # (1, 1, n) <-> (n,)
-}
 
 
 def strip_prefixes(names: Names, tensors: Tensors) -> dict[str, np.ndarray]:
@@ -187,7 +132,7 @@ def to_torch(
 
 def _read(names: Names, encoder: Encoder, tensors: Tensors) -> dict[str, np.ndarray]:
     """Variable path -> array, heads included, after all checks."""
-    tensors = strip_prefixes(names, tensors)
+    tensors = _without_unfit_heads(names, strip_prefixes(names, tensors), encoder.spec.channels)
     shapes = {path: value.shape for path, value in flatten_dict(encoder.shapes(), sep="/").items()}
     faults: list[str] = []
     paths: dict[str, np.ndarray] = {}
@@ -215,7 +160,7 @@ def _read(names: Names, encoder: Encoder, tensors: Tensors) -> dict[str, np.ndar
             wanted = _torch_shape(rule, shapes[path]) if path in shapes else f"layout {rule.layout!r}"
             faults.append(f"{name!r} is {value.shape}, expected {wanted}")
             continue
-        if path.startswith(HEADS) and path.endswith("/kernel") and out.shape[0] != encoder.spec.channels:
+        if path.startswith(HEADS) and not path.endswith("/bias") and out.shape[0] != encoder.spec.channels:
             faults.append(f"{name!r} is {value.shape}, expected {encoder.spec.channels} inputs")
             continue
         paths[path] = out
@@ -237,6 +182,21 @@ def _read(names: Names, encoder: Encoder, tensors: Tensors) -> dict[str, np.ndar
             faults += _compare(name, tensors[name], buffer.make(encoder, tensors[beside]), buffer.tolerance)
     _report(names, faults)
     return paths
+
+
+def _without_unfit_heads(names: Names, tensors: Tensors, channels: int) -> Tensors:
+    """The tensors without those of a head on the ignore list that is not there as a whole, or not this wide."""
+
+    def fits(rule: Rule) -> bool:
+        try:
+            return LAYOUTS[rule.layout][0](tensors[rule.source]).shape[0] == channels
+        except (KeyError, IndexError, ValueError):
+            return False
+
+    ignorable = [rule for rule in names.RULES if rule.target.startswith(HEADS) and _ignored(names, rule.source)]
+    unfit = {rule.target.split("/")[1] for rule in ignorable if not fits(rule)}
+    left_out = {rule.source for rule in ignorable if rule.target.split("/")[1] in unfit}
+    return {name: value for name, value in tensors.items() if name not in left_out}
 
 
 def _compare(name: str, value: np.ndarray, wanted: np.ndarray, tolerance: float | None) -> list[str]:
@@ -271,10 +231,14 @@ def _derived(names: Names, present: Iterable[str]) -> dict[str, tuple[Derived, s
 
 def _match(name: str, templates: list[str]) -> tuple[int, dict[str, str]] | None:
     for index, template in enumerate(templates):
-        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", re.escape(template))
-        if found := re.fullmatch(pattern, name):
+        if found := _pattern(template).fullmatch(name):
             return index, found.groupdict()
     return None
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", re.escape(template)))
 
 
 def _torch_shape(rule: Rule, shape: tuple[int, ...]) -> tuple[int, ...]:

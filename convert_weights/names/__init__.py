@@ -3,7 +3,7 @@
 import importlib
 from typing import cast
 
-from convert_weights.mapping import Names
+from convert_weights.rules import Names
 from ecgjax.errors import UserError
 
 MODELS = (

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from convert_weights.mapping import Derived, Rule
+from convert_weights.rules import Derived, Rule
 
 
 def norm_rules(torch: str, path: str) -> tuple[Rule, ...]:

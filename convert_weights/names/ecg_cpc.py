@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from convert_weights.mapping import Derived, Rule, Tensors
+from convert_weights.names.heads import HEADS, UNUSED
 from convert_weights.names.s4 import stack_arguments, stack_derived, stack_rules
+from convert_weights.rules import Derived, Rule, Tensors
 
 MODEL = "ecg_cpc"
 PREFIXES = ("module.", "model.")
@@ -24,15 +25,14 @@ RULES = (
     Rule(_CONV + "1.running_var", "batch_stats/encoder/norm_{i}/var"),
     *stack_rules(_STACK, "predictor"),
     Rule("ts_encoder.head_ssl.proj.0.weight", "heads/ssl/kernel", "dense"),
-    Rule("head.weight", "heads/linear/kernel", "dense"),
-    Rule("head.bias", "heads/linear/bias"),
+    *HEADS,
 )
 DERIVED = (
     *stack_derived(_STACK),
     # A counter that nothing reads: any value is accepted, 0 is written.
     Derived(_CONV + "1.num_batches_tracked", _CONV + "1.weight", lambda encoder, scale: np.zeros((), np.int64)),
 )
-IGNORE: tuple[str, ...] = ()
+IGNORE = UNUSED
 
 
 def arguments(tensors: Tensors) -> dict[str, Any]:

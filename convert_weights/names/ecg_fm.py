@@ -6,8 +6,9 @@ by what most names need) and `proj`, their classification layer. What serves pre
 
 from typing import Any
 
-from convert_weights.mapping import Derived, Rule, Tensors
-from convert_weights.names.transformer import HEAD, dense_rules, layer_norm_rules, positional_conv_rules
+from convert_weights.names.heads import HEADS, UNUSED, linear_rules
+from convert_weights.names.transformer import dense_rules, layer_norm_rules, positional_conv_rules
+from convert_weights.rules import Derived, Rule, Tensors
 
 MODEL = "ecg_fm"
 PREFIXES = ("module.", "model.")
@@ -33,9 +34,8 @@ RULES = (
     *dense_rules(_LAYER + "fc1.", _PATH + "mlp_hidden"),
     *dense_rules(_LAYER + "fc2.", _PATH + "mlp_output"),
     *layer_norm_rules(_LAYER + "final_layer_norm.", _PATH + "mlp_norm"),
-    *HEAD,
-    Rule("proj.weight", "heads/linear/kernel", "dense"),
-    Rule("proj.bias", "heads/linear/bias"),
+    *HEADS,
+    *linear_rules("proj."),
 )
 DERIVED: tuple[Derived, ...] = ()
 IGNORE = (
@@ -44,7 +44,7 @@ IGNORE = (
     r"project_q\..*",
     r"final_proj\..*",
     r"target_glu\..*",
-    r"nonlinear_head\..*",
+    *UNUSED,
 )
 
 

@@ -1,12 +1,10 @@
-"""Torch names of ECG-JEPA: the state dict under `encoder` in multiblock_epoch100.pth and random_epoch100.pth.
-
-Checkpoints that the benchmark wrote hold a second, unused head.
-"""
+"""Torch names of ECG-JEPA: the state dict under `encoder` in multiblock_epoch100.pth and random_epoch100.pth."""
 
 from typing import Any
 
-from convert_weights.mapping import Derived, Rule, Tensors
-from convert_weights.names.transformer import HEAD, dense_rules, layer_norm_rules
+from convert_weights.names.heads import HEADS, UNUSED
+from convert_weights.names.transformer import dense_rules, layer_norm_rules
+from convert_weights.rules import Derived, Rule, Tensors
 
 MODEL = "ecg_jepa"
 PREFIXES = ("module.", "model.", "encoder.")
@@ -23,10 +21,10 @@ RULES = (
     *dense_rules(_BLOCK + "mlp.fc1.", "block_{i}/mlp_hidden"),
     *dense_rules(_BLOCK + "mlp.fc2.", "block_{i}/mlp_output"),
     *layer_norm_rules("norm.", "norm"),
-    *HEAD,
+    *HEADS,
 )
 DERIVED: tuple[Derived, ...] = ()
-IGNORE = (r"nonlinear_head\..*",)
+IGNORE = UNUSED
 
 
 def arguments(tensors: Tensors) -> dict[str, Any]:

@@ -6,8 +6,9 @@ the same values, as `convpath`: both are read and compared, both are written.
 
 from typing import Any
 
-from convert_weights.mapping import Derived, Rule, Tensors
 from convert_weights.names.batch_norm import batch_counter, norm_rules
+from convert_weights.names.heads import HEADS, UNUSED
+from convert_weights.rules import Derived, Rule, Tensors
 
 MODEL = "ecgfm_ked"
 PREFIXES = ("module.", "model.", "ecg_model.")
@@ -32,8 +33,7 @@ RULES = (
     *_conv_norm("{i}.", "stem_{i}"),
     *(rule for s in _STAGES for rule in _conv_norm(f"{s + 4}.{{b}}.convs.{{c}}.", f"stage_{s}_block_{{b}}/conv_{{c}}")),
     *(rule for s, torch in _IDENTITY.items() for rule in _conv_norm(torch, f"stage_{s}_block_{{b}}/identity")),
-    Rule("head.weight", "heads/linear/kernel", "dense"),
-    Rule("head.bias", "heads/linear/bias"),
+    *HEADS,
 )
 DERIVED = (
     batch_counter("{i}.1."),
@@ -47,7 +47,7 @@ DERIVED = (
         for s in _STAGES
     ),
 )
-IGNORE = (r"nonlinear_head\..*",)
+IGNORE = UNUSED
 
 
 def arguments(tensors: Tensors) -> dict[str, Any]:

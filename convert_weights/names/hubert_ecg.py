@@ -1,14 +1,14 @@
 """Torch names of HuBERT-ECG: model.safetensors of the hub's repositories holds the tensors themselves.
 
 The older .pt files hold them under `model_state_dict`; fine-tuned ones have "hubert_ecg." before every name, and a
-classifier. The vector that stands for masked tokens and the codebooks serve pretraining only and are left out, as is
-the second, unused head of checkpoints that the benchmark wrote.
+classifier. The vector that stands for masked tokens and the codebooks serve pretraining only and are left out.
 """
 
 from typing import Any
 
-from convert_weights.mapping import Derived, Rule, Tensors
-from convert_weights.names.transformer import HEAD, dense_rules, layer_norm_rules, positional_conv_rules
+from convert_weights.names.heads import HEADS, UNUSED
+from convert_weights.names.transformer import dense_rules, layer_norm_rules, positional_conv_rules
+from convert_weights.rules import Derived, Rule, Tensors
 from ecgjax.models.hubert_ecg import SIZES
 
 MODEL = "hubert_ecg"
@@ -35,7 +35,7 @@ RULES = (
     *dense_rules(_LAYER + "feed_forward.intermediate_dense.", _PATH + "mlp_hidden"),
     *dense_rules(_LAYER + "feed_forward.output_dense.", _PATH + "mlp_output"),
     *layer_norm_rules(_LAYER + "final_layer_norm.", _PATH + "mlp_norm"),
-    *HEAD,
+    *HEADS,
 )
 DERIVED: tuple[Derived, ...] = ()
 IGNORE = (
@@ -43,7 +43,7 @@ IGNORE = (
     r"final_proj\..*",
     r"label_embedding\..*",
     r"classifier\..*",
-    r"nonlinear_head\..*",
+    *UNUSED,
 )
 
 

@@ -1,13 +1,13 @@
 """Torch names of MERL's ViT-tiny: vit_tiny_best_encoder.pth is the state dict itself.
 
-In the files of the whole ECG-text model "ecg_encoder." stands before every name. Checkpoints that the benchmark wrote
-hold a second, unused head.
+In the files of the whole ECG-text model "ecg_encoder." stands before every name.
 """
 
 from typing import Any
 
-from convert_weights.mapping import Derived, Rule, Tensors
-from convert_weights.names.transformer import HEAD, layer_norm_rules, vit_block_rules
+from convert_weights.names.heads import HEADS, UNUSED
+from convert_weights.names.transformer import layer_norm_rules, vit_block_rules
+from convert_weights.rules import Derived, Rule, Tensors
 
 MODEL = "merl_vit"
 PREFIXES = ("module.", "model.", "ecg_encoder.")
@@ -16,10 +16,10 @@ RULES = (
     Rule("to_patch_embedding.weight", "params/patches/kernel", "conv"),
     *vit_block_rules("block{i}.", "block_{i}"),
     *layer_norm_rules("norm.", "norm"),
-    *HEAD,
+    *HEADS,
 )
 DERIVED: tuple[Derived, ...] = ()
-IGNORE = (r"nonlinear_head\..*",)
+IGNORE = UNUSED
 
 
 def arguments(tensors: Tensors) -> dict[str, Any]:

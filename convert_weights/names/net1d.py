@@ -5,8 +5,9 @@ The batch norms are in the file although the network runs without them.
 
 from typing import Any
 
-from convert_weights.mapping import Derived, Rule, Tensors
 from convert_weights.names.batch_norm import unused_norm
+from convert_weights.names.heads import ATTENTION, UNUSED, linear_rules
+from convert_weights.rules import Derived, Rule, Tensors
 
 MODEL = "net1d"
 PREFIXES = ("module.", "model.")
@@ -23,8 +24,8 @@ RULES = (
     Rule(_BLOCK + "se_fc1.bias", _PATH + "squeeze/bias"),
     Rule(_BLOCK + "se_fc2.weight", _PATH + "excite/kernel", "dense"),
     Rule(_BLOCK + "se_fc2.bias", _PATH + "excite/bias"),
-    Rule("dense.weight", "heads/linear/kernel", "dense"),
-    Rule("dense.bias", "heads/linear/bias"),
+    *linear_rules("dense."),
+    *ATTENTION,
 )
 DERIVED: tuple[Derived, ...] = (
     *unused_norm("first_bn.", "first_conv.conv.weight", 0),
@@ -32,7 +33,7 @@ DERIVED: tuple[Derived, ...] = (
     *unused_norm(_BLOCK + "bn2.", _BLOCK + "conv1.conv.weight", 0),
     *unused_norm(_BLOCK + "bn3.", _BLOCK + "conv2.conv.weight", 0),
 )
-IGNORE: tuple[str, ...] = ()
+IGNORE = UNUSED
 
 
 def arguments(tensors: Tensors) -> dict[str, Any]:

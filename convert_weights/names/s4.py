@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from convert_weights.mapping import Derived, Rule, Tensors
+from convert_weights.names.heads import ATTENTION, UNUSED, linear_rules
+from convert_weights.rules import Derived, Rule, Tensors
 from ecgjax.models.encoder import Encoder
 
 MODEL = "s4"
@@ -74,11 +75,11 @@ RULES = (
     Rule("encoder.weight", "params/projection/kernel", "conv"),
     Rule("encoder.bias", "params/projection/bias"),
     *stack_rules("", "stack"),
-    Rule("decoder.weight", "heads/linear/kernel", "dense"),
-    Rule("decoder.bias", "heads/linear/bias"),
+    *linear_rules("decoder."),
+    *ATTENTION,
 )
 DERIVED = stack_derived("")
-IGNORE: tuple[str, ...] = ()
+IGNORE = UNUSED
 
 
 def arguments(tensors: Tensors) -> dict[str, Any]:

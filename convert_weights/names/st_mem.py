@@ -7,8 +7,9 @@ file.
 
 from typing import Any
 
-from convert_weights.mapping import Derived, Rule, Tensors
-from convert_weights.names.transformer import HEAD, dense_rules, layer_norm_rules, vit_block_rules
+from convert_weights.names.heads import HEADS, UNUSED
+from convert_weights.names.transformer import dense_rules, layer_norm_rules, vit_block_rules
+from convert_weights.rules import Derived, Rule, Tensors
 
 MODEL = "st_mem"
 PREFIXES = ("module.", "model.", "encoder.")
@@ -21,7 +22,7 @@ RULES = (
     *layer_norm_rules("to_patch_embedding.3.", "embedding_norm"),
     *vit_block_rules("block{i}.", "block_{i}"),
     *layer_norm_rules("norm.", "norm"),
-    *HEAD,
+    *HEADS,
 )
 DERIVED: tuple[Derived, ...] = ()
 IGNORE = (
@@ -29,7 +30,7 @@ IGNORE = (
     r"decoder_pos_embed",
     r"mask_embedding",
     r"to_decoder_embedding\..*",
-    r"nonlinear_head\..*",
+    *UNUSED,
 )
 
 

@@ -1,12 +1,6 @@
 """Rules of the parts that transformers are made of, for their name maps."""
 
-from convert_weights.mapping import Rule
-
-HEAD = (
-    Rule("head.weight", "heads/linear/kernel", "dense"),
-    Rule("head.bias", "heads/linear/bias"),
-)
-"""The linear head of checkpoints that the benchmark wrote."""
+from convert_weights.rules import Rule
 
 
 def dense_rules(torch: str, path: str) -> tuple[Rule, ...]:

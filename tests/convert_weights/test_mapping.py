@@ -175,7 +175,7 @@ def test_export_faults() -> None:
     ):
         mapping.to_torch(rules, encoder, variables)
     with pytest.raises(UserError, match="no torch name"):
-        mapping.to_torch(rules, encoder, mapping.to_variables(rules, encoder, tensors), {"attention": {"query": 1.0}})
+        mapping.to_torch(rules, encoder, mapping.to_variables(rules, encoder, tensors), {"mlp": {"kernel": 1.0}})
 
 
 def test_unknown_model() -> None:
