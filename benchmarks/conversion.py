@@ -1,11 +1,12 @@
 """Converting a large checkpoint: seconds and peak memory as multiples of the file's size.
 
     python benchmarks/conversion.py [--width=2048 --layers=9]
+    python benchmarks/conversion.py --model=ecg_fm --file=mimic_iv_ecg_physionet_pretrained.pt
 
-Writes a torch file of an ECG-CPC of that size (by default 88 M parameters, 0.36 GB, with the shortest S4 kernels that
-its window allows) and converts it in a fresh process, the self-check with its compilation and activations included.
-Memory is the process's greatest resident size, memory-mapped pages of files included. For the ratio, what a conversion
-of the same model at width 8 takes is subtracted: imports and compilation, which do not depend on the file.
+Converts a file in a fresh process, the self-check with its compilation and activations included: the one that is named,
+or a torch file of an ECG-CPC of that size (by default 88 M parameters, 0.36 GB, with the shortest S4 kernels that its
+window allows). Memory is the process's greatest resident size, memory-mapped pages of files included; for the ratio,
+what the imports alone take is subtracted.
 """
 
 import argparse
@@ -41,14 +42,22 @@ def write(path: Path, width: int, layers: int) -> int:
     return sum(value.size for key, value in flat.items() if key.startswith("params/"))
 
 
-def convert(source: Path, out: Path) -> dict[str, float]:
-    """Seconds and peak resident bytes of one conversion in this process."""
+def convert(model: str, source: Path, out: Path) -> dict[str, float]:
+    """Seconds and peak resident bytes of one conversion in this process, and of its imports."""
+    start = time.perf_counter()
+    import jax
+
     from convert_weights import conversion
 
-    start = time.perf_counter()
-    conversion.convert("ecg_cpc", source, out)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"seconds": time.perf_counter() - start, "peak": peak}
+    jax.devices()
+    imports = peak()
+    conversion.convert(model, source, out)
+    return {"seconds": time.perf_counter() - start, "imports": imports, "peak": peak()}
+
+
+def peak() -> int:
+    """Greatest resident bytes of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def in_fresh_process(function: str, *arguments: object) -> Any:
@@ -63,25 +72,28 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=9)
     parser.add_argument("--call", choices=["write", "convert"], help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--model", default="ecg_cpc")
+    parser.add_argument("--file", type=Path)
     flags = parser.parse_args()
     if flags.call == "write":
         path, width, layers = flags.arguments
         print(json.dumps(write(Path(path), int(width), int(layers))))
         return
     if flags.call == "convert":
-        print(json.dumps(convert(*map(Path, flags.arguments))))
+        model, source, out = flags.arguments
+        print(json.dumps(convert(model, Path(source), Path(out))))
         return
     with tempfile.TemporaryDirectory() as folder:
-        small, large = Path(folder) / "small.ckpt", Path(folder) / "large.ckpt"
-        in_fresh_process("write", small, 8, flags.layers)
-        parameters = in_fresh_process("write", large, flags.width, flags.layers)
-        base = in_fresh_process("convert", small, Path(folder) / "small")
-        found = in_fresh_process("convert", large, Path(folder) / "large")
-        size = large.stat().st_size
-    print(f"file         {size / 1e6:8.0f} MB, {parameters / 1e6:.1f} M parameters")
-    print(f"seconds      {found['seconds']:8.1f}   (smallest model: {base['seconds']:.1f})")
-    print(f"peak memory  {found['peak'] / 1e6:8.0f} MB (smallest model: {base['peak'] / 1e6:.0f} MB)")
-    print(f"peak above the smallest model / file size: {(found['peak'] - base['peak']) / size:.2f}")
+        source = flags.file
+        if source is None:
+            source = Path(folder) / "large.ckpt"
+            in_fresh_process("write", source, flags.width, flags.layers)
+        found = in_fresh_process("convert", flags.model, source, Path(folder) / "out")
+        size = source.stat().st_size
+    print(f"file         {size / 1e6:8.0f} MB")
+    print(f"seconds      {found['seconds']:8.1f}")
+    print(f"peak memory  {found['peak'] / 1e6:8.0f} MB, of which imports {found['imports'] / 1e6:.0f} MB")
+    print(f"peak above the imports / file size: {(found['peak'] - found['imports']) / size:.2f}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 
 from ecgjax.errors import UserError
 from ecgjax.models import registry
@@ -86,17 +86,13 @@ def load_model(name: str, weights: str | Path | None = None, seed: int = 0, **ar
     card = weights_io.load_card(directory)
     if card["model"] != name:
         raise UserError(f"{directory}: weights of {card['model']!r}; expected weights of {name!r}")
-    _, stored, variables = weights_io.load_weights(directory)
+    _, stored, variables = weights_io.load_weights(directory, partial(jax.device_put, may_alias=True))
     for key, value in arguments.items():
         if key not in RUN_ARGUMENTS and key in stored and stored[key] != value:
             raise UserError(f"{directory}: weights have {key}={stored[key]!r}, not {value!r}; leave {key} out")
     encoder = registry.create(name, **{**stored, **arguments})
     _check_shapes(directory, encoder, variables)
-    flat = flatten_dict(variables)
-    del variables
-    for path in flat:  # one by one, so that there are never two copies of all of them
-        flat[path] = jnp.asarray(flat[path])
-    return Model(encoder, unflatten_dict(flat))
+    return Model(encoder, variables)
 
 
 def _check_shapes(directory: Path, encoder: Encoder, variables: Variables) -> None:

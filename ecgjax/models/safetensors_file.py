@@ -1,11 +1,16 @@
-"""Writes safetensors files tensor by tensor: views and transposes are laid out one at a time, not all at once."""
+"""Writes and reads safetensors files tensor by tensor, so that no more than one is there twice.
+
+When written, views and transposes are laid out one at a time. When read, arrays lie as JAX wants them on a CPU, which
+then takes them over as they are.
+"""
 
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 
 _DTYPES = {
@@ -25,6 +30,7 @@ _DTYPES = {
     "complex64": "C64",
 }
 _HEADER_ALIGNMENT = 64
+_ARRAY_ALIGNMENT = 64
 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
@@ -49,3 +55,47 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
         file.write(struct.pack("<Q", len(text)) + text)
         for name in order:
             file.write(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data)
+
+
+def read(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[tuple[str, np.ndarray]]:
+    """Reads what `write` wrote.
+
+    Args:
+        path: the file.
+        wanted: which names.
+
+    Yields:
+        Name and array, one after the other.
+
+    Raises:
+        ValueError: not a safetensors file, or cut short.
+    """
+    kinds = {code: np.dtype(getattr(ml_dtypes, name, name)) for name, code in _DTYPES.items()}
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(start - 8)) if start <= size else None
+        if not isinstance(header, dict):
+            raise ValueError("it has no header")
+        header.pop("__metadata__", None)
+        for name in filter(wanted, header):
+            try:
+                kind, shape, (begin, end) = (
+                    kinds[header[name]["dtype"]],
+                    header[name]["shape"],
+                    header[name]["data_offsets"],
+                )
+                if not 0 <= begin <= end <= size - start:
+                    raise ValueError(f"tensor {name!r} lies outside the file")
+            except (KeyError, TypeError) as error:
+                raise ValueError(f"tensor {name!r} is not described") from error
+            array = _aligned(end - begin)
+            file.seek(start + begin)
+            file.readinto(array.data)
+            yield name, array.view(kind).reshape(shape)
+
+
+def _aligned(nbytes: int) -> np.ndarray:
+    whole = np.empty(nbytes + _ARRAY_ALIGNMENT, np.uint8)
+    start = -whole.ctypes.data % _ARRAY_ALIGNMENT
+    return whole[start : start + nbytes]

@@ -6,15 +6,13 @@ whose keys are the variable paths, e.g. "params/encoder/conv_0/kernel".
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 import ecgjax
 from ecgjax import atomic
@@ -96,11 +94,15 @@ def load_card(directory: Path) -> dict[str, Any]:
     return card
 
 
-def load_weights(directory: Path) -> tuple[str, dict[str, Any], Variables]:
+def load_weights(
+    directory: Path, put: Callable[[np.ndarray], Any] = lambda array: array
+) -> tuple[str, dict[str, Any], Variables]:
     """Reads what `save_weights` wrote.
 
     Args:
         directory: the folder, or the work directory of the run that wrote it.
+        put: what becomes of each array as soon as it is read, e.g. `jax.device_put`: there are then never two copies
+            of all of them.
 
     Returns:
         Model name, arguments of `registry.create`, variables (heads left out).
@@ -108,17 +110,18 @@ def load_weights(directory: Path) -> tuple[str, dict[str, Any], Variables]:
     Raises:
         UserError: files missing, damaged or not of ecgjax.
     """
-    card, tree = load_card(directory), _load(directory)
-    tree.pop(HEADS, None)
-    return card["model"], dict(card["arguments"]), tree
+    card = load_card(directory)
+    return card["model"], dict(card["arguments"]), _load(directory, lambda key: not key.startswith(f"{HEADS}/"), put)
 
 
 def load_heads(directory: Path) -> dict[str, Any]:
     """Parameters of the further layers saved beside the encoder, by name; empty if there are none."""
-    return dict(_load(directory).get(HEADS, {}))
+    return dict(_load(directory, lambda key: key.startswith(f"{HEADS}/")).get(HEADS, {}))
 
 
-def _load(directory: Path) -> dict[str, Any]:
+def _load(
+    directory: Path, wanted: Callable[[str], bool], put: Callable[[np.ndarray], Any] = lambda array: array
+) -> dict[str, Any]:
     path = find(directory) / WEIGHTS
     if not path.is_file():
         raise UserError(f"{path}: missing; expected it beside {CARD}")
@@ -126,8 +129,9 @@ def _load(directory: Path) -> dict[str, Any]:
         raise UserError(f"{path}: damaged or replaced: its SHA-256 is not the one in {CARD}; convert or copy it again")
     try:
         # Read rather than memory-mapped: mapped pages would stay in memory beside the arrays made of them.
-        return dict(unflatten_dict(load_file(path, backend="pread"), sep="/"))
-    except SafetensorError as error:
+        flat = {key: put(array) for key, array in safetensors_file.read(path, wanted)}
+        return dict(unflatten_dict(flat, sep="/"))
+    except ValueError as error:
         raise UserError(f"{path}: not a safetensors file ({error})") from error
 
 
