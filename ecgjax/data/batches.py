@@ -8,6 +8,7 @@ One item of a plan is one whole batch, so that Grain's cost per item is paid onc
 import json
 from functools import lru_cache
 from typing import Any
+from typing import Protocol as Structure
 
 import grain
 import jax
@@ -230,7 +231,7 @@ def training_iterator(
         process_count=jax.process_count(),
     )
     _report(store, plan.dropped, cutter)
-    return _iterate(store, plan, cutter, sharding), cutter
+    return iterate(store, plan, cutter, sharding), cutter
 
 
 def evaluation_iterator(
@@ -266,12 +267,25 @@ def evaluation_iterator(
         process_count=jax.process_count(),
     )
     _report(store, plan.dropped, cutter)
-    return _iterate(store, plan, cutter, sharding)
+    return iterate(store, plan, cutter, sharding)
 
 
-def _iterate(
-    store: Store, plan: BatchPlan | EvaluationPlan, cutter: Cutter, sharding: jax.sharding.Sharding | None
+class Plan(Structure):
+    """A Grain source of batches: "record" and "start" of each, for records in `rows`."""
+
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of batches."""
+
+    def __getitem__(self, step: int) -> Item:
+        """One batch."""
+
+
+def iterate(
+    store: Store, plan: Plan, cutter: Cutter, sharding: jax.sharding.Sharding | None = None
 ) -> grain.DatasetIterator:
+    """Iterator over a plan's batches, for `cutter`, made for the plan's rows among others."""
     if cutter.dataset is not None and (np.asarray(cutter.dataset.first)[plan.rows] < 0).any():
         raise ValueError("the cutter was made for other rows than these")
     dataset = grain.MapDataset.source(plan)
