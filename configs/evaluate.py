@@ -43,6 +43,9 @@ def get_config(choice: str = "") -> ConfigDict:
     config.data = ConfigDict()
     config.data.store = config_dict.placeholder(str)  # from ecgjax.prepare; none: the task's embedded data
     config.data.labels = config_dict.placeholder(str)  # label set of the store; none: the task's
+    config.data.ratio = 1.0  # share of the training records, for label efficiency
+    config.data.subset = "nested"  # how they are chosen: nested, or paper (one record per patient, also at ratio 1)
+    config.data.validation = "cut"  # by the same ratio, or full
     config.data.placement = "auto"  # where signals lie: "device", "host", or the device if they fit
 
     config.epochs = head_run.epochs

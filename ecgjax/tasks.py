@@ -1,8 +1,9 @@
 """The task table: what is trained (head runs) and what is reported of it (tasks). The only place that lists tasks.
 
 A head run is one set of outputs trained together on one label set of one data set; a task is some of its columns. The
-benchmark trains 14 head runs and reports 28 tasks (rows). Its stores come from `ecgjax.prepare`; "synthetic" needs
-none, "folder" takes anybody's. A task of your own is a Python file (docs/own_data.md).
+benchmark trains 14 head runs and reports 28 tasks (rows); three more are label lists of label-efficiency studies. Their
+stores come from `ecgjax.prepare`; "synthetic" needs none, "folder" takes anybody's. A task of your own is a Python file
+(docs/own_data.md).
 
     python -m ecgjax.tasks [TASK] [--stores=DIR]
 
@@ -37,6 +38,9 @@ class HeadRun:
         min_seconds: shorter records are not used in any split.
         min_fold: records of lower folds are not used.
         epochs: of training.
+        columns: regular expressions; a class of the label set is trained if one of them matches its whole name, in
+            their order.
+        labelled_only: records without any of these classes are not used in any split.
     """
 
     name: str
@@ -45,6 +49,8 @@ class HeadRun:
     min_seconds: float = 0.0
     min_fold: int | None = None
     epochs: int = 100
+    columns: tuple[str, ...] = (".*",)
+    labelled_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,13 @@ class Task:
         ]
 
 
+# The label lists of label-efficiency studies (datasets.md, 2); the paper shows EchoNext.
+_FREQUENT = ("SR", "NORM", "ABQRS", "IMI", "ASMI", "LVH", "NDT", "LAFB", "AFIB", "ISC_", "PVC", "IRBBB", "STD_")
+_ECHO_FINDINGS = (
+    *("lvef_lte_45_flag", "lvwt_gte_13_flag", "tricuspid_regurgitation_moderate_or_greater_flag"),
+    *("rv_systolic_dysfunction_moderate_or_greater_flag", "pasp_gte_45_flag", "tr_max_gte_32_flag"),
+)
+
 _RUNS = (
     HeadRun("synthetic", "synthetic", "all", epochs=10),
     HeadRun("folder", "folder", None),
@@ -101,6 +114,9 @@ _RUNS = (
     HeadRun("echonext", "echonext", "all"),
     HeadRun("zzu_pecg", "zzu_pecg", "all", min_seconds=10),
     HeadRun("mimic", "mimic", "all"),
+    HeadRun("ptbxl_label_efficiency", "ptbxl", "super"),
+    HeadRun("ptbxl_all_label_efficiency", "ptbxl", "all", columns=_FREQUENT, labelled_only=True),
+    HeadRun("echonext_label_efficiency", "echonext", "all", columns=_ECHO_FINDINGS),
 )
 
 _ADULT = "adult_ecg_interpretation"
@@ -185,6 +201,11 @@ _TASKS = (
         ("dbp", "heartrate", "o2sat", "resprate", "sbp", "temperature"),
         "mae",
         classes=6,
+    ),
+    Task("ptbxl_label_efficiency", "ptbxl_label_efficiency", "label_efficiency", classes=5),
+    Task("ptbxl_all_label_efficiency", "ptbxl_all_label_efficiency", "label_efficiency", columns=_FREQUENT, classes=13),
+    Task(
+        "echonext_label_efficiency", "echonext_label_efficiency", "label_efficiency", columns=_ECHO_FINDINGS, classes=6
     ),
 )
 

@@ -1,13 +1,14 @@
 """What an evaluation trains and tests on: a store, a label set, and its three splits, checked."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from ecgjax.data import embedded, sources
+from ecgjax.data import embedded, sources, subsets
 from ecgjax.data.crops import split_short, window_samples
 from ecgjax.data.store import SPLITS, Store, open_store
 from ecgjax.errors import UserError
@@ -44,6 +45,11 @@ class Labelled:
     def n_regression(self) -> int:
         return self.kinds.count("regression")
 
+    def patients(self) -> dict[str, int]:
+        """Number of patients in each split."""
+        patient = self.store.records["patient_id"]
+        return {split: patient.iloc[rows].nunique() for split, rows in self.rows.items()}
+
 
 def load(run: HeadRun, seconds: float, store_path: str | None = None, label_set: str | None = None) -> Labelled:
     """Opens the data of a head run and checks that every split can be used.
@@ -60,8 +66,9 @@ def load(run: HeadRun, seconds: float, store_path: str | None = None, label_set:
     store = _open(run, store_path)
     label_set = _label_set(run, store, label_set)
     kinds = np.array(store.kinds(label_set))
-    order = np.argsort(kinds == "regression", kind="stable")
+    order = _outputs(run, store, label_set)
     classes = np.array(store.classes(label_set), dtype=object)[order]
+    targets = store.targets(label_set)[:, order]
     rows, left_out = {}, {}
     samples, folds = store.records["samples"].to_numpy(), store.records["fold"].to_numpy()
     shortest = max(window_samples(seconds, store.sampling_rate), int(run.min_seconds * store.sampling_rate))
@@ -69,6 +76,8 @@ def load(run: HeadRun, seconds: float, store_path: str | None = None, label_set:
         selected = store.rows(split)
         if run.min_fold is not None:
             selected = selected[folds[selected] >= run.min_fold]
+        if run.labelled_only:
+            selected = selected[(targets[selected] == 1).any(axis=1)]
         rows[split], short = split_short(selected, samples, shortest)
         left_out[split] = len(short)
         if not len(rows[split]):
@@ -76,13 +85,60 @@ def load(run: HeadRun, seconds: float, store_path: str | None = None, label_set:
                 f"{store.path}: no record of at least {shortest / store.sampling_rate:g} s for {split}; expected three "
                 "folds or more: the highest tests, the one below it validates, all others train"
             )
-    data = Labelled(
-        store, label_set, tuple(classes), tuple(kinds[order]), store.targets(label_set)[:, order], rows, left_out
-    )
+    data = Labelled(store, label_set, tuple(classes), tuple(kinds[order]), targets, rows, left_out)
     for split in SPLITS:
         _check_split(data, split)
     store.verify()
     return data
+
+
+def take(data: Labelled, *, ratio: float, method: subsets.Method, validation: str, seed: int) -> Labelled:
+    """The same data with fewer training records; the test set stays whole.
+
+    Args:
+        data: all of it.
+        ratio: share of the training records, see `ecgjax.data.subsets`.
+        method: "nested" or "paper".
+        validation: "cut" takes the same share of the validation records, whose labels cost as much; "full" keeps them.
+        seed: of a nested subset.
+
+    Raises:
+        UserError: arguments that cannot be, or a subset in which nothing can be measured.
+    """
+    if validation not in ("cut", "full"):
+        raise UserError(f"config.data.validation is {validation!r}; expected cut or full")
+    cut = ("train", "validation") if validation == "cut" else ("train",)
+    rows = {
+        split: subsets.subset(
+            data.store, own, data.targets, data.classes, data.kinds, ratio=ratio, method=method, seed=seed
+        )
+        if split in cut
+        else own
+        for split, own in data.rows.items()
+    }
+    if all(len(rows[split]) == len(data.rows[split]) for split in rows):
+        return data
+    smaller = replace(data, rows=rows)
+    for split in cut:
+        try:
+            _check_split(smaller, split)
+        except UserError as error:
+            hint = " (config.data.validation=full keeps all of it)" if split == "validation" else ""
+            raise UserError(f"config.data.ratio={ratio:g}: {error}{hint}") from error
+    return smaller
+
+
+def _outputs(run: HeadRun, store: Store, label_set: str) -> NDArray[np.int64]:
+    """Columns of the label set that the head run trains: in the order of its patterns, classification first."""
+    classes, kinds = store.classes(label_set), np.array(store.kinds(label_set))
+    found = [i for pattern in run.columns for i, name in enumerate(classes) if re.fullmatch(pattern, name)]
+    if not found:
+        raise UserError(
+            f"{store.path}, label set {label_set!r}: none of its {len(classes)} classes belongs to task {run.name}; "
+            f"expected classes like {', '.join(run.columns[:4])}"
+        )
+    order = np.array(list(dict.fromkeys(found)), np.int64)
+    return order[np.argsort(kinds[order] == "regression", kind="stable")]
 
 
 def _open(run: HeadRun, path: str | None) -> Store:

@@ -8,8 +8,11 @@ results.json (format 1):
     task, run, mode     names; `run` is the head run that was trained
     protocol, absent    "fixed" or "paper"; what an undefined class does to a macro average, "skip" or "half"
     seed, ecgjax        of the run; version
-    data                source, fingerprint, label_set, sampling_rate; synthetic: true if it is not real data
+    data                source, fingerprint, label_set, sampling_rate; synthetic: true if it is not real data; ratio,
+                        subset, validation: share of the training records and how it was taken (ecgjax.data.subsets),
+                        and whether validation records were "cut" as well or are "full"
     records, left_out   per split: used, and shorter than the window or the task's minimum
+    patients            per split: of the records used
     windows             test windows whose predictions were averaged per record
     non_finite_windows  test windows with a NaN or infinite output, which counted as 0 or the largest number
     parameters          trained, total

@@ -110,6 +110,13 @@ def _set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, repo
             f"task {reported[0].name}: none of the {len(data.classes)} classes of {data.store.path}, label set "
             f"{data.label_set!r}, belongs to it; expected classes like {', '.join(reported[0].columns[:4])}"
         )
+    data = labelled.take(
+        data,
+        ratio=config.data.ratio,
+        method=config.data.subset,
+        validation=config.data.validation,
+        seed=config.seed,
+    )
     directory.write_environment(seed=config.seed, data={"fingerprint": data.store.fingerprint})
     cutter = make_cutter(
         data.store,
@@ -309,8 +316,12 @@ def _test(setting: _Setting, state: TrainState, best: dict[str, Any], training_s
                 "label_set": data.label_set,
                 "sampling_rate": data.store.sampling_rate,
                 "synthetic": data.store.meta["source"] == "synthetic",
+                "ratio": config.data.ratio,
+                "subset": config.data.subset,
+                "validation": config.data.validation,
             },
             "records": {split: len(selected) for split, selected in data.rows.items()},
+            "patients": data.patients(),
             "left_out": data.left_out,
             "windows": len(crops["crop_record"]),
             "non_finite_windows": non_finite,
