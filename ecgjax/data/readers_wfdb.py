@@ -13,6 +13,7 @@ import wfdb
 
 from ecgjax.data.leads import canonical_name
 from ecgjax.data.recording import Recording, from_channels
+from ecgjax.data.wfdb_header import Header, parse
 from ecgjax.errors import UserError
 
 # Stored samples per block of bytes. Formats 508, 516 and 524 are FLAC: their length is asked of the file.
@@ -21,6 +22,11 @@ _SAMPLES_PER_BYTES = {
     "212": (2, 3), "310": (3, 4), "311": (3, 4),
 }  # fmt: skip
 _FLAC = ("508", "516", "524")
+_INVALID = {
+    "16": -(2**15), "24": -(2**23), "32": -(2**31), "61": -(2**15), "80": -(2**7), "160": -(2**15),
+    "212": -(2**11), "310": -(2**9), "311": -(2**9), "508": -(2**7), "516": -(2**15), "524": -(2**23),
+}  # fmt: skip
+"""Number that stands for no value, by format; format 8, of differences, has none."""
 _MILLIVOLTS = {"": 1.0, "mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
 _LARGEST_HEADER = 2**20
 _MOST_SAMPLES = 2**30
@@ -46,10 +52,10 @@ def read(path: Path) -> Recording:
         raise UserError(f"{header_path}: '::' in the path; expected a path without it")
     lines, comments = _read_header(header_path)
     try:
-        header = wfdb.rdheader(str(header_path.with_suffix("")))
-    except Exception as error:  # The package raises all kinds of errors on malformed text.
+        header = parse(lines)
+    except ValueError as error:
         raise UserError(f"{header_path}: not a WFDB header ({' '.join(str(error).split())})") from error
-    if isinstance(header, wfdb.MultiRecord):
+    if header.n_seg is not None:
         raise UserError(f"{header_path}: a record of several segments; expected one segment")
     if not header.n_sig or len(lines) - 1 != header.n_sig:
         raise UserError(
@@ -64,10 +70,13 @@ def read(path: Path) -> Recording:
         _check_signal(header_path, header, i, units[i])
     for file in dict.fromkeys(header.file_name[i] for i in wanted):
         _check_file(header_path, header, file)
-    channels, flawed = _read_samples(header_path, header, wanted)
+    digital, missing, flawed = _read_samples(header_path, header, wanted)
     scales = [_MILLIVOLTS[units[i].lower()] for i in wanted]
     with np.errstate(over="ignore"):
-        signal = np.stack([channel * scale for channel, scale in zip(channels, scales, strict=True)], axis=1)
+        signal = digital - np.array([float(header.baseline[i]) for i in wanted])
+        signal /= [header.adc_gain[i] for i in wanted]
+        signal *= scales
+    signal[missing] = np.nan
     metadata = parse_comments(comments)
     others = [name for i, name in enumerate(names) if i not in wanted]
     metadata |= {"other_leads": others} if others else {}
@@ -138,7 +147,7 @@ def _units(line: str) -> str:
     return fields[2].partition("/")[2] if len(fields) > 2 else ""
 
 
-def _check_signal(path: Path, header: wfdb.Record, i: int, units: str) -> None:
+def _check_signal(path: Path, header: Header, i: int, units: str) -> None:
     lead = f"{path}: lead {header.sig_name[i]!r}"
     if units.lower() not in _MILLIVOLTS:
         raise UserError(f"{lead} has units {units!r}; expected mV, uV, nV or V")
@@ -150,7 +159,7 @@ def _check_signal(path: Path, header: wfdb.Record, i: int, units: str) -> None:
         )
 
 
-def _check_file(path: Path, header: wfdb.Record, name: str) -> None:
+def _check_file(path: Path, header: Header, name: str) -> None:
     """Checks that a signal file holds what the header promises, before anything is allocated."""
     file = path.with_name(name)
     if not name or not file.is_file():
@@ -196,22 +205,44 @@ def _flac_frames(file: Path) -> int:
         raise UserError(f"{file}: not a FLAC signal file ({error})") from error
 
 
-def _read_samples(path: Path, header: wfdb.Record, wanted: list[int]) -> tuple[list[np.ndarray], list[str]]:
-    """Channels in the units of the header, NaN where a sample is invalid, and the leads whose checksum is wrong."""
+def _read_samples(path: Path, header: Header, wanted: list[int]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Stored numbers (samples, leads), which of them are invalid, and the leads whose checksum is wrong."""
     if len({header.samps_per_frame[i] or 1 for i in wanted}) > 1:
         raise UserError(f"{path}: leads of different sampling rates; expected one rate for all leads")
     try:
-        record = wfdb.rdrecord(
-            str(path.with_suffix("")), channels=wanted, physical=False, smooth_frames=False, return_res=32
-        )
-        with np.errstate(over="ignore"):
-            channels = record.dac(expanded=True)
-    except Exception as error:  # As above: what the package raises on malformed files is not a set list.
+        if all(_is_plain(header, i) for i in wanted):
+            digital = _read_plain(path, header, wanted)
+        else:
+            record = wfdb.rdrecord(
+                str(path.with_suffix("")), channels=wanted, physical=False, smooth_frames=False, return_res=32
+            )
+            digital = np.stack(record.e_d_signal, axis=1)
+    except Exception as error:  # What the package raises on malformed files is not a set list.
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    missing = digital == np.array([_INVALID.get(header.fmt[i], 2**40) for i in wanted])
+    sums = digital.sum(axis=0, dtype=np.int64)
     flawed = [
-        record.sig_name[k]
-        for k, samples in enumerate(record.e_d_signal)
+        str(header.sig_name[i])
+        for i, total in zip(wanted, sums, strict=True)
         # 0 is what writers put that do not compute checksums.
-        if record.checksum[k] and (int(samples.sum(dtype=np.int64)) - record.checksum[k]) % 2**16
+        if header.checksum[i] and (int(total) - int(header.checksum[i] or 0)) % 2**16
     ]
-    return channels, flawed
+    return digital, missing, flawed
+
+
+def _is_plain(header: Header, i: int) -> bool:
+    """Whether a signal is in a file of nothing but 16-bit numbers, one of each signal in turn."""
+    signals = [k for k, name in enumerate(header.file_name) if name == header.file_name[i]]
+    return all(header.fmt[k] == "16" and header.samps_per_frame[k] == 1 and not header.skew[k] for k in signals)
+
+
+def _read_plain(path: Path, header: Header, wanted: list[int]) -> np.ndarray:
+    """What `wfdb.rdrecord` gives for plain files, without its reading the header anew."""
+    columns: dict[int, np.ndarray] = {}
+    for name in dict.fromkeys(header.file_name[i] for i in wanted):
+        signals = [k for k, other in enumerate(header.file_name) if other == name]
+        count = -1 if header.sig_len is None else header.sig_len * len(signals)
+        numbers = np.fromfile(path.with_name(name), "<i2", count, offset=header.byte_offset[signals[0]] or 0)
+        frames = numbers[: len(numbers) // len(signals) * len(signals)].reshape(-1, len(signals))
+        columns |= {signal: frames[:, k] for k, signal in enumerate(signals)}
+    return np.stack([columns[i] for i in wanted], axis=1)
