@@ -23,10 +23,19 @@ def quantise(signal: np.ndarray, microvolt_per_bit: float | None) -> tuple[np.nd
         The int16 array and the step used.
     """
     step = microvolt_per_bit or 1.0
-    known = np.nan_to_num(signal.astype(np.float64) * 1000, nan=0.0)
-    while np.abs(known).max(initial=0.0) / step > 32767:
+    microvolts = np.multiply(signal, 1000, dtype=np.float64)
+    missing = np.isnan(microvolts)
+    gaps = bool(missing.any())
+    if gaps:
+        microvolts[missing] = 0.0
+    peak = max(microvolts.max(initial=0.0), -microvolts.min(initial=0.0))
+    while peak / step > 32767:
         step *= 2
-    return np.where(np.isnan(signal), NAN, np.rint(known / step)).astype(np.int16), step
+    microvolts /= step
+    bits = np.rint(microvolts, out=microvolts).astype(np.int16)
+    if gaps:
+        bits[missing] = NAN
+    return bits, step
 
 
 class Shard:

@@ -39,7 +39,7 @@ def measure(recording: Recording, stored: np.ndarray) -> dict[str, Any]:
     found: dict[str, Any] = {
         "_low": float(np.fmin.reduce(signal, axis=None)),
         "_high": float(np.fmax.reduce(signal, axis=None)),
-        "_digest": hashlib.blake2b(stored.tobytes(), digest_size=12).hexdigest(),
+        "_digest": hashlib.sha256(stored.tobytes()).hexdigest()[:24],
         "_bad_checksum": "checksum_mismatches" in recording.metadata,
     }
     return found | {f"_law_{lead}": value for lead, value in _residuals(recording).items()}
@@ -49,13 +49,16 @@ def _residuals(recording: Recording) -> Mapping[str, float]:
     present = recording.present
     if not {"I", "II"} <= set(present):
         return dict.fromkeys(LAWS, float("nan"))
-    one, two = recording.signal[:, 0], recording.signal[:, 1]
+    limb = np.ascontiguousarray(recording.signal[:, :6].T)
+    one, two = limb[:2]
     residuals = {}
     for lead, (of_one, of_two) in LAWS.items():
         residuals[lead] = float("nan")
         if lead in present:
-            left = recording.signal[:, CANONICAL.index(lead)] - (of_one * one + of_two * two)
-            known = left[~np.isnan(left)]
-            if len(known):
-                residuals[lead] = 1000 * float(np.sqrt(np.mean(np.square(known, dtype=np.float64))))
+            left = limb[CANONICAL.index(lead)] - np.float32(of_one) * one - np.float32(of_two) * two
+            mean = np.mean(np.square(left), dtype=np.float64)
+            if np.isnan(mean):
+                known = left[~np.isnan(left)]
+                mean = np.mean(np.square(known), dtype=np.float64) if len(known) else mean
+            residuals[lead] = 1000 * float(np.sqrt(mean))
     return residuals
