@@ -26,11 +26,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("task", nargs="?", help="show the classes of this task")
     parser.add_argument("--stores", type=Path, help="a store, or a folder of stores, to compare with")
     arguments = parser.parse_args(argv)
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     try:
         stores = find_stores(arguments.stores) if arguments.stores else {}
         if arguments.task:
-            console.print(classes_table(arguments.task, stores))
+            table = classes_table(arguments.task, stores)
+            console.print(f"{arguments.task}: positives (of regression: known values)")
+            console.print(table)
         else:
             console.print(tasks_table(stores))
             console.print(
@@ -62,12 +64,13 @@ def find_stores(folder: Path) -> dict[str, Store]:
 
 def tasks_table(stores: dict[str, Store]) -> Table:
     """One row per task: what is trained, its size as published and in the stores, who saw the source."""
-    table = Table(box=SIMPLE_HEAD)
-    for name in ("task", "row of the paper", "head run", "source", "metric"):
-        table.add_column(name, no_wrap=True)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("task", no_wrap=True)
+    for name in ("row of the paper", "of run", "source", "metric"):
+        table.add_column(name, overflow="fold")
     for name in ("classes", "records", *(["in store"] if stores else [])):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("seen by", overflow="fold")
+    table.add_column("seen by", overflow="fold", min_width=12)
     category = None
     for task in sorted(tasks.reported(), key=lambda task: task.category == "other"):
         if task.category != category:
@@ -75,7 +78,8 @@ def tasks_table(stores: dict[str, Store]) -> Table:
             table.add_section()
             table.add_row(Text(category.replace("_", " "), "bold"))
         run, _ = tasks.get(task.name)
-        row = [f" {task.name}", task.row or "", run.name, run.source, task.metric or "by kind"]
+        carved = "" if run.name == task.name else run.name
+        row = [f" {task.name}", task.row or "", carved, run.source, task.metric or "by kind"]
         row += ["" if task.classes is None else str(task.classes), _records(run.source)]
         if stores:
             row.append(_in_store(run, task, stores.get(run.source)))
@@ -92,7 +96,7 @@ def classes_table(name: str, stores: dict[str, Store]) -> Table:
     run, (task, *_) = tasks.get(name)
     label_set = run.label_set or "labels"
     facts = _facts(run.source)
-    published = dict(facts.published.get(label_set, {})) if facts else {}
+    published = _published(facts, label_set, task) if facts else {}
     store = stores.get(run.source)
     if store is not None:
         classes, kinds = store.classes(label_set), store.kinds(label_set)
@@ -102,7 +106,7 @@ def classes_table(name: str, stores: dict[str, Store]) -> Table:
         kinds = ("regression" if task.metric == "mae" else "classification",) * len(classes)
     if not classes:
         raise UserError(f"task {name}: no published class counts; expected --stores with a store of {run.source}")
-    table = Table(title=f"{name}: positives (regression: known values)", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("class", overflow="fold")
     table.add_column("published", justify="right")
     if store is not None:
@@ -118,6 +122,15 @@ def classes_table(name: str, stores: dict[str, Store]) -> Table:
             row += [f"{int(counted[store.rows(split)].sum()):,}" for split in ("train", "validation", "test")]
         table.add_row(*row)
     return table
+
+
+def _published(facts: Facts, label_set: str, task: tasks.Task) -> dict[str, int]:
+    """Positives as published: of the label set, or else of another one that is a row's columns by itself."""
+    sets = [facts.published.get(label_set, {})]
+    if task.columns != (".*",):
+        sets += facts.published.values()
+    carved = [counts for counts in sets if task.select(tuple(counts), ("classification",) * len(counts))]
+    return dict(carved[0]) if carved else {}
 
 
 def _in_store(run: tasks.HeadRun, task: tasks.Task, store: Store | None) -> str:

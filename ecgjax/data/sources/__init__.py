@@ -5,6 +5,7 @@ entry point of the group "ecgjax.sources" in your package, whose name is the sou
 """
 
 import importlib
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import cast
@@ -55,7 +56,9 @@ def load(name: str) -> Source:
         return _checked(plugins.load_file(name), name)
     for entry in entry_points(group=GROUP, name=name):
         return _checked(entry.load(), f"source {name!r} ({entry.value})")
-    raise UserError(f"no source {name!r}; expected one of {', '.join(names())}, or the path of a Python file")
+    close = get_close_matches(name, names(), n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise UserError(f"no source {name!r}{hint}; expected one of {', '.join(names())}, or the path of a Python file")
 
 
 def _checked(module: ModuleType, called: str) -> Source:

@@ -41,7 +41,7 @@ from ecgjax.errors import UserError
 FACTS = Facts(
     name="zzu_pecg",
     title="ZZU pECG (Zhengzhou University, paediatric)",
-    version="1",
+    version="figshare 27078763 v1",
     licence="CC BY 4.0",
     sampling_rate=500.0,
     origins=origins.ZZU_PECG,
