@@ -7,6 +7,10 @@ Challenge-2021 training set; HuBERT-ECG (medRxiv 2024.11.14.24317328) 9.1 millio
 Seeing means the recordings without their labels, the test folds included.
 """
 
+import re
+
+from ecgjax.tasks import RUNS
+
 # The Challenge-2021 training set holds the four cohorts of the benchmark, PTB-XL, most of PTB and Chapman's recordings.
 CHALLENGE_2021 = ("cpsc2018", "cpsc_extra", "georgia", "ningbo", "chapman", "ptbxl", "ptb")
 
@@ -30,3 +34,26 @@ INCOMPLETE = ("hubert_ecg",)
 def seen_by(source: str) -> tuple[str, ...]:
     """Models whose released weights saw recordings of a source, sorted."""
     return tuple(sorted(model for model, sources in SEEN.items() if source in sources))
+
+
+def saw(model: str, source: str, origin: str | None) -> bool | None:
+    """Whether a model's weights saw recordings of a source in pretraining.
+
+    Args:
+        model: registry name.
+        source: of the data the model is tested on.
+        origin: what the weights' card says about where they came from, "" if nothing; None is random initialisation.
+
+    Returns:
+        None where it is not known: random initialisation (there is nothing to know), models with an incomplete list of
+        pretraining data, models and sources that are not the benchmark's, weights trained further by ecgjax.
+    """
+    if origin is None:
+        return None
+    own = re.match(r"(pre)?trained by ecgjax on (\w+)", origin)
+    if own:
+        return True if own[2] == source else (False if own[1] else None)
+    if source in SEEN.get(model, ()):
+        return True
+    benchmark = {run.source for run in RUNS.values()} - {"folder"}
+    return None if model in INCOMPLETE or model not in SEEN or source not in benchmark else False

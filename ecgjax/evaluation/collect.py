@@ -25,8 +25,11 @@ from ecgjax.evaluation import results as results_format
 CONFIG, ENVIRONMENT, DONE = "config.json", "environment.json", "DONE"
 REPORT_CELLS = "cells"
 """Folder of a report with the replicates of what it compared; runs have none."""
-OTHER_JOBS = ("label_efficiency", "similarity")
-"""Jobs whose finished runs a report shows beside the evaluations."""
+OTHER_JOBS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "label_efficiency": {"task": str, "models": dict},
+    "similarity": {"pairs": list, "probes": list},
+}
+"""Jobs whose finished runs a report shows beside the evaluations, and what of JOB.json it reads."""
 
 _MARKS = {CONFIG, results_format.RESULTS, results_format.PREDICTIONS, DONE}
 _INSIDE = {"checkpoints", "tensorboard", "figures", "weights"}
@@ -136,7 +139,7 @@ class Collection:
     Attributes:
         cells: finished evaluations, sorted by key.
         excluded: (path, reason) of everything else.
-        others: job -> (key, content of results.json) of finished runs of `OTHER_JOBS`.
+        others: job -> (key, content of JOB.json) of finished runs of `OTHER_JOBS`.
         reports: folders that were named and are reports themselves; one that is only found on the way is passed by.
     """
 
@@ -307,9 +310,11 @@ def _read_run(path: Path, key: str) -> Cell | tuple[str, dict[str, Any]]:
         raise UserError(f"not an evaluation: config.job is {job!r}" if job else f"not a run: {CONFIG} has no job")
     if not (path / DONE).is_file():
         raise UserError(f"unfinished: no {DONE}")
-    results = _read_json(path / results_format.RESULTS)
     if job in OTHER_JOBS:
-        return str(job), results
+        content = _read_json(path / f"{job}.json")
+        _check_fields(content, OTHER_JOBS[job], f"{job}.json")
+        return str(job), content
+    results = _read_json(path / results_format.RESULTS)
     if results.get("format") != results_format.FORMAT:
         raise UserError(
             f"{results_format.RESULTS} has format {results.get('format')!r}; expected {results_format.FORMAT}"
@@ -323,6 +328,10 @@ def _read_run(path: Path, key: str) -> Cell | tuple[str, dict[str, Any]]:
             _check_fields(task[metric], {"labels": dict, "value": (int, float, type(None))}, where)
     if not (path / results_format.PREDICTIONS).is_file():
         raise UserError(f"no {results_format.PREDICTIONS}")
+    ratio, subset = results["data"].get("ratio", 1.0), results["data"].get("subset", "nested")
+    if ratio != 1 or subset == "paper":
+        share = "one record of each training patient" if ratio == 1 else f"a share of {ratio:g} of the training records"
+        raise UserError(f"trained on {share} (for label efficiency); runs on all of them are compared")
     environment = _read_json(path / ENVIRONMENT) if (path / ENVIRONMENT).is_file() else {}
     return Cell(path, key, results["model"], results, config, environment)
 

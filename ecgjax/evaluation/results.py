@@ -5,6 +5,7 @@ results.json (format 1):
     format              1
     model, arguments    registry name and what the encoder was built with
     weights             SHA-256 of the weights, null for random initialisation
+    seen                whether they saw recordings of the data's source in pretraining; null: not known (ecgjax.seen)
     task, run, mode     names; `run` is the head run that was trained
     protocol, absent    "fixed" or "paper"; what an undefined class does to a macro average, "skip" or "half"
     seed, ecgjax        of the run; version
@@ -23,8 +24,8 @@ results.json (format 1):
                         value, low, high, defined (labels in the value), labels: name -> value, low, high, known,
                         positives (null for "mae")
 
-Numbers that are not defined are null. predictions.npz holds record_id, targets, scores (probabilities, or standardised
-values), labels, kinds; with crops: crop_record (index into record_id), crop_start (seconds), crop_scores.
+Numbers that are not defined are null. predictions.npz holds record_id, patient_id, targets, scores (probabilities, or
+standardised values), labels, kinds; with crops: crop_record (index into record_id), crop_start (seconds), crop_scores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -83,9 +84,11 @@ def write_predictions(
     labels: Sequence[str],
     kinds: Sequence[str],
     crops: Mapping[str, NDArray] | None = None,
+    *,
+    patient_id: Sequence[str],
 ) -> None:
     """Writes predictions.npz atomically; see above for what is in it."""
-    names = {"record_id": record_id, "labels": labels, "kinds": kinds}
+    names = {"record_id": record_id, "patient_id": patient_id, "labels": labels, "kinds": kinds}
     arrays: dict[str, Any] = {name: np.array(value, dtype=str) for name, value in names.items()}
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays, targets=targets, scores=scores, **cast(dict[str, Any], crops or {}))

@@ -26,6 +26,7 @@ from ecgjax.evaluation.metrics import Absent
 from ecgjax.models import weights as weights_io
 from ecgjax.models.model import Model, load_model
 from ecgjax.reporting import evaluation_report
+from ecgjax.seen import saw
 from ecgjax.tasks import HeadRun, Task
 from ecgjax.training import supervised
 from ecgjax.training.checkpoints import Checkpoints
@@ -286,7 +287,9 @@ def _test(setting: _Setting, state: TrainState, best: dict[str, Any], training_s
         data.classes,
         data.kinds,
         crops if config.save_crops else None,
+        patient_id=index["patient_id"].tolist(),
     )
+    card = weights_io.load_card(Path(config.weights)) if config.weights else None
     interval = {**config.interval.to_dict(), "seed": config.seed}
     groups = index["patient_id"].to_numpy() if interval.pop("unit") == "patient" else None
     absent = ABSENT[config.protocol]
@@ -302,7 +305,8 @@ def _test(setting: _Setting, state: TrainState, best: dict[str, Any], training_s
             "format": results.FORMAT,
             "model": config.model,
             "arguments": dict(setting.model.encoder.arguments),
-            "weights": weights_io.load_card(Path(config.weights))["sha256"] if config.weights else None,
+            "weights": card["sha256"] if card else None,
+            "seen": saw(config.model, data.store.meta["source"], str(card.get("source", "")) if card else None),
             "task": config.task,
             "run": setting.head_run.name,
             "mode": config.mode,

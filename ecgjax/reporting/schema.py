@@ -49,7 +49,8 @@ Format 1. Numbers that are not defined are null. `[i, j]` of a matrix is model i
                         has both), rank (aggregated), mean (mean rank); null for a model that lacks a task
     runs                {key: {path, seed, config, environment}}: how each number was made; environment holds versions,
                         devices and source revision
-    label_efficiency, similarity  {path, ...}: results of the finished runs of these jobs; lists, may be empty
+    label_efficiency    {path, ...}: label_efficiency.json of each finished run of that job
+    similarity, probes  {path, data, ...}: pairs of layers and linear probes from similarity.json of each finished run
     curves              on request: {task, label, model, mode, protocol, seeds, positives, known, roc: {fpr, tpr},
                         calibration: {predicted, observed, low, high, count}}
     paper               {counts, cells} of `ecgjax.evaluation.published`, null if no row is in the paper
@@ -75,7 +76,14 @@ _NAME_OR_NULL, _TRUTH_OR_NULL, _NUMBERS = "a text or null", "true, false or null
 _NAMES, _MATRIX, _OBJECT, _LIST = "a list of texts", "a square matrix of numbers and nulls", "an object", "a list"
 
 _TOP = {"ecgjax": _NAME, "sources": _NAMES, "settings": _OBJECT, "rows": _LIST, "pairs": _LIST, "ranks": _LIST}
-_TOP |= {"runs": _OBJECT, "label_efficiency": _LIST, "similarity": _LIST, "curves": _LIST, "excluded": _LIST}
+_TOP |= {
+    "runs": _OBJECT,
+    "label_efficiency": _LIST,
+    "similarity": _LIST,
+    "probes": _LIST,
+    "curves": _LIST,
+    "excluded": _LIST,
+}
 _TOP |= {"notes": _NAMES}
 _SETTINGS = {"level": _NUMBER, "replicates": _COUNT, "kind": _NAME, "absent": _OBJECT, "unit": _NAME, "seed": _COUNT}
 _SETTINGS |= dict.fromkeys(("multiplicity", "rank_rule", "numbering", "aggregation"), _NAME)

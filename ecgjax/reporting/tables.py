@@ -39,15 +39,18 @@ def _headlines(results: Mapping[str, Any]) -> list[str]:
     data, interval = results["data"], results["interval"]
     weights = f"weights {results['weights'][:12]}" if results["weights"] else "random initialisation, no weights"
     kind = "synthetic records" if data["synthetic"] else "records"
+    seen = [_SEEN] if results.get("seen") else []
     return [
         f"{results['model']} ({weights}), mode {results['mode']}, task {results['task']}",
         f"{results['records']['test']:,} test {kind} ({results['windows']:,} windows), "
         f"{results['records']['train']:,} for training; best epoch {results['best']['epoch']}",
         f"protocol {results['protocol']}: undefined classes {_ABSENT[results['absent']]}; "
         f"{interval['kind']} bootstrap, {interval['replicates']:,} replicates of {interval['unit']}s",
+        *seen,
     ]
 
 
+_SEEN = "seen: these weights saw recordings of this data set in pretraining (without their labels)"
 _ABSENT = {"skip": "left out", "half": "counted 0.5"}
 
 

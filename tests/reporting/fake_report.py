@@ -73,6 +73,7 @@ def fake_report(most_labels: int = 40, seed: int = 0) -> dict[str, Any]:
         "runs": runs,
         "label_efficiency": [],
         "similarity": [],
+        "probes": [],
         "curves": [_curve(row, rng) for row in rows if row["task"] == "ptbxl_super" and row["mode"] == "finetune"],
         "paper": None,
         "excluded": [

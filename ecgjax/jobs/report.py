@@ -1,0 +1,289 @@
+"""Job "report": finished runs, compared; see configs/report.py.
+
+Writes results.json (see `ecgjax.reporting.schema`), results.csv (its rows), labels.csv (every label of every row),
+tables.tex and tables.md, compare_paper.csv and .md where rows are in the paper, figures/, index.html, and cells/, the
+replicates, by which a second report is quick and reports can be merged.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.progress import Progress
+
+from ecgjax import atomic
+from ecgjax.errors import UserError, disk_errors
+from ecgjax.evaluation import curves
+from ecgjax.evaluation.cell_values import Bootstrap
+from ecgjax.evaluation.collect import REPORT_CELLS, Cell, Collection, collect
+from ecgjax.evaluation.metrics import check_choice
+from ecgjax.evaluation.results import RESULTS
+from ecgjax.reporting import clashes, report_tables, rows
+from ecgjax.reporting.assemble import Rules, assemble
+
+CSV, LABELS, LATEX, MARKDOWN, PAPER = "results.csv", "labels.csv", "tables.tex", "tables.md", "compare_paper"
+
+
+def run(config: ConfigDict, workdir: Path | None) -> None:
+    """Collects, compares, writes, and prints what was found.
+
+    Raises:
+        UserError: no finished run, clashing fingerprints, config or folders that cannot be used.
+    """
+    sources = _listed(config.runs)
+    settings, rules = _settings(config)
+    if not sources:
+        raise UserError("config.runs is empty; expected a folder with finished runs: --config.runs=DIR")
+    rename = dict(_pair(item) for item in _listed(config.rename))
+    found = collect(*map(Path, sources), exclude=_listed(config.exclude), rename=rename)
+    if not (found.cells or found.reports):
+        raise UserError(_nothing(found, config.runs))
+    folder = workdir or Path(sources[0]) / "report"
+    report = _build(found, settings, rules, folder, config, sources)
+    write(report, folder)
+    if config.figures:
+        _draw(report, folder, config.workers or _processors())
+    show(report, folder)
+
+
+def write(report: dict[str, Any], folder: Path) -> None:
+    """Writes the files of a report, except figures and page.
+
+    Args:
+        report: see `ecgjax.reporting.schema`.
+        folder: where to; it exists.
+
+    Raises:
+        UserError: the disk is full or the folder may not be written.
+    """
+    atomic.write_text(folder / RESULTS, as_lines(report))
+    _write_table(folder / CSV, pd.DataFrame([_flat(row) for row in report["rows"]]))
+    keys = ("task", "model", "mode", "protocol", "metric", "role", "seeds", "run")
+    labels = [
+        {**{key: _cell(row[key]) for key in keys}, "label": name, **label}
+        for row in report["rows"]
+        for name, label in row["labels"].items()
+    ]
+    _write_table(folder / LABELS, pd.DataFrame(labels))
+    atomic.write_text(folder / LATEX, report_tables.as_latex(report))
+    atomic.write_text(folder / MARKDOWN, report_tables.as_markdown(report))
+    if report["paper"]:
+        cells = pd.DataFrame(report["paper"]["cells"])
+        _write_table(folder / f"{PAPER}.csv", cells)
+        atomic.write_text(folder / f"{PAPER}.md", paper_markdown(cells, report["paper"]["counts"]))
+
+
+def as_lines(report: dict[str, Any]) -> str:
+    """JSON with one entry of each list on a line: quick to write, and a diff of two reports can be read."""
+    parts = []
+    for key, value in report.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            text = "[\n" + ",\n".join(json.dumps(item, allow_nan=False) for item in value) + "\n]"
+        else:
+            text = json.dumps(value, allow_nan=False)
+        parts.append(f"{json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def paper_markdown(cells: pd.DataFrame, counts: dict[str, int]) -> str:
+    """Results beside the published ones, with the counts at the end."""
+    lines = ["### Beside the published values (arXiv 2509.25095)", ""]
+    lines += ["| task | model | mode | protocol | here | published | difference | intervals overlap | published cell |"]
+    lines += ["|---|---|---|---|---:|---:|---:|---|---|"]
+    for cell in cells.to_dict("records"):
+        here, there = (
+            f"{_number(cell[value])} [{_number(cell[low])}, {_number(cell[high])}]"
+            for value, low, high in (("value", "low", "high"), ("published", "published_low", "published_high"))
+        )
+        overlap = "yes" if cell["overlap"] else "no"
+        texts = cell["row"], cell["model"], cell["mode"], cell["protocol"], here, there
+        lines.append(f"| {' | '.join(texts)} | {_number(cell['difference'], '+')} | {overlap} | {cell['flag'] or ''} |")
+    lines += ["", f"{paper_counts(counts)}", ""]
+    return "\n".join(lines)
+
+
+def paper_counts(counts: dict[str, int]) -> str:
+    """One sentence."""
+    return (
+        f"{counts['cells']} cells are in the paper: {counts['overlap']} with overlapping intervals, {counts['close']} "
+        f"within 0.01; {counts['flagged']} published cells are suspicious, {counts['unflagged_apart']} of the others "
+        "are apart."
+    )
+
+
+def show(report: dict[str, Any], folder: Path, console: Console | None = None) -> None:
+    """Prints what was compared, what was left out, and where the files are."""
+    console = console or Console(width=100, highlight=False)
+    compared = [row for row in report["rows"] if row["role"] != "seed"]
+    counts = [len({row[key] for row in compared}) for key in ("model", "task", "mode")]
+    console.print(
+        f"{len(report['runs']):,} runs: {counts[0]} models, {counts[1]} tasks, {counts[2]} modes; "
+        f"{len(compared):,} values in {len(report['pairs'])} comparisons"
+    )
+    for note in report["notes"]:
+        console.print(f"note      {note}", soft_wrap=True)
+    for entry in report["excluded"][:_MOST_SHOWN]:
+        console.print(f"left out  {entry['path']}: {entry['reason']}", soft_wrap=True)
+    if len(report["excluded"]) > _MOST_SHOWN:
+        console.print(f"left out  {len(report['excluded']) - _MOST_SHOWN} more, see {RESULTS}")
+    if report["paper"]:
+        console.print(f"paper     {paper_counts(report['paper']['counts'])}", soft_wrap=True)
+    named = {RESULTS: "all values", CSV: "rows", LABELS: "labels", MARKDOWN: "tables", LATEX: "tables"}
+    named |= {"figures": "PNG and SVG", "index.html": "the page"}
+    for name, what in named.items():
+        if (folder / name).exists():
+            console.print(f"{what:12s}{folder / name}", soft_wrap=True)
+
+
+_MOST_SHOWN = 20
+
+
+def _settings(config: ConfigDict) -> tuple[Bootstrap, Rules]:
+    for name, choices in (
+        ("interval.kind", ("percentile", "basic", "bca")),
+        ("interval.unit", ("record", "patient")),
+        ("multiplicity", ("none", "holm")),
+        ("rank_rule", ("groups", "wins")),
+        ("numbering", ("dense", "competition")),
+        ("aggregation", ("median", "mean")),
+    ):
+        first, _, rest = name.partition(".")
+        check_choice(f"config.{name}", config[first][rest] if rest else config[first], choices)
+    interval = config.interval
+    if interval.replicates < 2:
+        raise UserError(f"config.interval.replicates is {interval.replicates}; expected 2 or more")
+    if not 0 < interval.level < 1:
+        raise UserError(f"config.interval.level is {interval.level}; expected a coverage such as 0.95")
+    if interval.seed < 0:
+        raise UserError(f"config.interval.seed is {interval.seed}; expected 0 or more")
+    rules = Rules(config.multiplicity, config.rank_rule, config.numbering, config.aggregation)
+    return Bootstrap(**interval.to_dict()), rules
+
+
+def _build(
+    found: Collection, settings: Bootstrap, rules: Rules, folder: Path, config: ConfigDict, sources: list[str]
+) -> dict[str, Any]:
+    kept = folder / REPORT_CELLS
+    with disk_errors(folder):
+        kept.mkdir(parents=True, exist_ok=True)
+    with _progress(len(found.cells)) as tick:
+        entries, excluded = rows.of_runs(
+            found.cells, settings, kept, workers=config.workers or _processors(), tick=tick
+        )
+    for source in found.reports:
+        more, further = rows.of_report(source, settings, kept)
+        entries, excluded = entries + more, excluded + further
+    entries, copies = clashes.without_copies(entries)
+    clashes.refuse_clashes(entries)
+    entries, others = clashes.without_other_records(entries)
+    excluded = [*found.excluded, *excluded, *copies, *others]
+    if not entries:
+        raise UserError(f"config.runs: no run can be used; the first: {excluded[0][0]}: {excluded[0][1]}")
+    used = {name for entry in entries for name in entry.row["cells"]}
+    for path in kept.iterdir():
+        if path.name not in used:
+            path.unlink()
+    return assemble(
+        entries,
+        settings,
+        rules,
+        sources=sources,
+        excluded=excluded,
+        others=found.others,
+        curves=_curves([entry.cell for entry in entries], _listed(config.curves)),
+    )
+
+
+def _curves(cells: list[Cell | None], wanted: list[str]) -> list[dict[str, Any]]:
+    chosen = [item.partition("/")[::2] for item in wanted]
+    result = []
+    used: set[tuple[str, str]] = set()
+    for cell in {cell.path: cell for cell in cells if cell is not None}.values():
+        mine = [(task, label) for task, label in chosen if label in _labels(cell, task)]
+        found = cell.predictions() if mine else None
+        for task, label in mine:
+            assert found is not None
+            used.add((task, label))
+            column = found.labels.index(label)
+            drawn = curves.curve(f"{task}/{label}", found.targets[:, column], found.scores[:, column])
+            about = {"model": cell.model, "mode": cell.mode, "protocol": cell.protocol, "seeds": [cell.seed]}
+            result.append({"task": task, "label": label, **about, **drawn})
+    unused = [item for item, pair in zip(wanted, chosen, strict=True) if pair not in used]
+    if unused:
+        raise UserError(f"config.curves: {unused[0]!r}: no run with such a label at hand; expected TASK/LABEL")
+    return result
+
+
+def _labels(cell: Cell, task: str) -> dict[str, Any]:
+    return cell.results["tasks"].get(task, {}).get("auroc", {}).get("labels", {})
+
+
+def _draw(report: dict[str, Any], folder: Path, workers: int) -> None:
+    # Matplotlib takes a second to import: only where it is wanted.
+    from ecgjax.reporting.page import write_page
+    from ecgjax.reporting.report_figures import write_figures
+
+    write_page(report, write_figures(report, folder / "figures", workers), folder / "index.html")
+
+
+def _nothing(found: Collection, where: str) -> str:
+    if not found.excluded:
+        return f"config.runs: {where}: no run below it; expected folders with config.json, results.json and DONE"
+    path, reason = found.excluded[0]
+    return f"config.runs: {where}: none of {len(found.excluded)} runs below it can be used; the first: {path}: {reason}"
+
+
+def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A row's fields side by side; what does not fit a table is left out."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if key in ("labels", "arguments", "population", "cells", "ranks"):
+            continue
+        if key == "spread" and value is None:
+            value = dict.fromkeys(("min", "max", "sd"))
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}_")
+        else:
+            flat[f"{prefix}{key}"] = _cell(value)
+    return flat
+
+
+def _cell(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "–" if value is None or value != value else f"{value:{sign}.3f}"
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    with atomic.replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _listed(text: str) -> list[str]:
+    return [item.strip() for item in (text or "").split(",") if item.strip()]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    path, equals, name = text.partition("=")
+    if not (path and equals and name):
+        raise UserError(f"config.rename: {text!r}; expected PATH=NAME")
+    return path, name
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    with Progress(*Progress.get_default_columns(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("runs", total=total)
+        yield lambda: progress.advance(task)
