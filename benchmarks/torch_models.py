@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.torch_state_space import ecg_cpc_model, s4_model
 from benchmarks.torch_transformers import CONVOLUTIONS, PRE_NORM, Transformer
 from ecgjax.models import ecgfm_ked, merl_resnet, net1d
 
@@ -114,9 +115,11 @@ def ecgfm_ked_model() -> nn.Module:
 
 # Registry name -> a function that builds the model; (batch, leads, samples) -> (batch, channels).
 MODELS: dict[str, Callable[[], nn.Module]] = {
+    "ecg_cpc": ecg_cpc_model,
     "ecg_founder": net1d_model,
     "ecgfm_ked": ecgfm_ked_model,
     "merl_resnet": merl_resnet_model,
     "net1d": net1d_model,
+    "s4": s4_model,
     **{name: partial(Transformer, name) for name in (*PRE_NORM, *CONVOLUTIONS)},
 }
