@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from convert_weights.pickle_machine import Placeholder
+from convert_weights.pickle_values import Placeholder
 from convert_weights.tensors import Tensor
 from convert_weights.torch_objects import Unreadable
 from ecgjax.errors import UserError

@@ -3,7 +3,8 @@
 import struct
 from typing import Any
 
-from convert_weights.pickle_machine import Name, unpickle
+from convert_weights.pickle_machine import unpickle
+from convert_weights.pickle_values import Name
 from convert_weights.tensors import Storage
 from convert_weights.torch_objects import CONSTRUCTORS, TypedStorage, admit, storage_id, storage_type
 from ecgjax.errors import UserError

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convert_weights.pickle_machine import Name, Placeholder
+from convert_weights.pickle_values import Name, Placeholder
 from convert_weights.reader import Checkpoint
 from convert_weights.tensors import Tensor
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from convert_weights.pickle_machine import Constructor, Name, key
+from convert_weights.pickle_machine import Constructor
+from convert_weights.pickle_values import Name, key
 from convert_weights.tensors import DTYPES, Storage, Tensor, view
 from ecgjax.errors import UserError
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from convert_weights.groups import select
-from convert_weights.pickle_machine import Placeholder
+from convert_weights.pickle_values import Placeholder
 from convert_weights.reader import Checkpoint, read_checkpoint
 from convert_weights.tensors import Tensor
 from ecgjax.errors import UserError

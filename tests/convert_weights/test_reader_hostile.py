@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from convert_weights.groups import select
-from convert_weights.pickle_machine import Placeholder
+from convert_weights.pickle_values import Placeholder
 from convert_weights.reader import read_checkpoint
 from ecgjax.errors import UserError
 from tests.convert_weights import torch_writer
