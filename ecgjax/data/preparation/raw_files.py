@@ -108,10 +108,7 @@ def numbers(path: Path, table: pd.DataFrame, column: str, *, required: bool = Fa
     cells = table[column]
     values = pd.to_numeric(cells.where(cells.str.lower() != "nan", ""), errors="coerce").astype(float)
     values = values.where(values.abs() != float("inf"))
-    wrong = values.isna() & (required | ~cells.str.lower().isin(("", "nan")))
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise UserError(f"{path}: row {row + 2}, column {column!r} has {cells.iloc[row]!r}; expected a number")
+    refuse(path, cells, values.isna() & (required | ~cells.str.lower().isin(("", "nan"))), "a number")
     return values
 
 
@@ -122,8 +119,22 @@ def unique(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
         UserError: an empty or a repeated name.
     """
     cells = table[column]
-    wrong = (cells == "") | cells.duplicated()
+    refuse(path, cells, (cells == "") | cells.duplicated(), "a unique name")
+    return cells
+
+
+def refuse(path: Path, cells: pd.Series, wrong: pd.Series, expected: str) -> None:
+    """Refuses a table if any of its cells is wrong.
+
+    Args:
+        path: of the table, for the message.
+        cells: a column of `read_csv`.
+        wrong: whether each cell is.
+        expected: in its place.
+
+    Raises:
+        UserError: the first wrong cell; its row (the header is row 1), column and text are named.
+    """
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
-        raise UserError(f"{path}: row {row + 2}, column {column!r} has {cells.iloc[row]!r}; expected a unique name")
-    return cells
+        raise UserError(f"{path}: row {row + 2}, column {cells.name!r} has {cells.iloc[row]!r}; expected {expected}")

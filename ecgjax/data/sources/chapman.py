@@ -73,10 +73,7 @@ def listing(raw: Path, options: argparse.Namespace) -> pd.DataFrame:
     diagnostics = raw_files.read_xlsx(path, _NEEDED)
     names = raw_files.unique(path, diagnostics, "FileName")
     genders = diagnostics["Gender"].str.upper()
-    wrong = ~genders.isin(_SEXES.keys())
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise UserError(f"{path}: row {row + 2}, column 'Gender' has {genders.iloc[row]!r}; expected MALE or FEMALE")
+    raw_files.refuse(path, genders, ~genders.isin(_SEXES.keys()), "MALE or FEMALE")
     folder = _signals(path.parent, _DENOISED if getattr(options, "denoised", False) else _FOLDER)
     table = pd.DataFrame(
         {

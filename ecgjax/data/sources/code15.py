@@ -153,9 +153,7 @@ def read_exams(path: Path) -> pd.DataFrame:
     """
     exams = raw_files.read_csv(path, _NEEDED)
     ids = raw_files.numbers(path, exams, "exam_id", required=True).astype(np.int64)
-    if ids.duplicated().any():
-        row = int(ids.duplicated().to_numpy().argmax())
-        raise UserError(f"{path}: row {row + 2}, column 'exam_id' has {ids[row]} again; expected every exam once")
+    raw_files.refuse(path, exams["exam_id"], ids.duplicated(), "every exam once")
     male = _truths(path, exams, "is_male")
     patients = raw_files.numbers(path, exams, "patient_id", required=True).astype(np.int64)
     columns: dict[str, Sequence[object] | pd.Series] = {
@@ -202,12 +200,7 @@ def _truths(path: Path, table: pd.DataFrame, column: str, *, required: bool = Fa
     """True and False as 1 and 0; NaN where the cell is empty."""
     cells = table[column].str.lower()
     values = cells.map(_TRUTH).astype(float)
-    wrong = values.isna() & (required | ~cells.isin(("", "nan")))
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise UserError(
-            f"{path}: row {row + 2}, column {column!r} has {table[column].iloc[row]!r}; expected True or False"
-        )
+    raw_files.refuse(path, table[column], values.isna() & (required | ~cells.isin(("", "nan"))), "True or False")
     return values
 
 

@@ -130,8 +130,5 @@ def _rows(path: Path, exams: int, columns: tuple[str, ...]) -> pd.DataFrame:
 
 def _zeros_and_ones(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
     values = raw_files.numbers(path, table, column, required=True)
-    wrong = ~values.isin((0.0, 1.0))
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise UserError(f"{path}: row {row + 2}, column {column!r} has {table[column].iloc[row]!r}; expected 0 or 1")
+    raw_files.refuse(path, table[column], ~values.isin((0.0, 1.0)), "0 or 1")
     return values

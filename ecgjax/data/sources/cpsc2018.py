@@ -12,17 +12,13 @@ A code that the sheet lacks is left out and said; with --protocol=paper it is an
 
 There are no patient ids: every record counts as a patient. Ten folds are stratified over all names (before rare ones
 are dropped) of the records in the order of their names. Records with any missing value, and truncated ones, are
-rejected. Ages that are NaN, negative or absent stay unknown. Records
-shorter than 10 s count for the class list and the folds; the task leaves them out of every split.
+rejected. Ages that are NaN, negative or absent stay unknown. Records shorter than 10 s count for the class list and the
+folds; the task leaves them out of every split.
 """
 
-import argparse
-from pathlib import Path
-
-import pandas as pd
+from functools import partial
 
 from ecgjax.data.download import origins
-from ecgjax.data.preparation.source import Labels
 from ecgjax.data.sources import challenge
 
 # Records per code as the Challenge's evaluation code lists them (dx_mapping_*.csv), by the sheet's names; ten or more.
@@ -39,12 +35,5 @@ read = challenge.read
 
 _COHORT = challenge.Cohort(folder="cpsc_2018", sheet="CPSC", classes=9, added=challenge.ATRIAL_RHYTHM)
 
-
-def listing(raw: Path, options: argparse.Namespace) -> pd.DataFrame:
-    """One row per record, see `challenge.listing`."""
-    return challenge.listing(_COHORT, raw, options)
-
-
-def label(table: pd.DataFrame, options: argparse.Namespace) -> Labels:
-    """Label set and folds, see `challenge.label`."""
-    return challenge.label(_COHORT, table, options)
+listing = partial(challenge.listing, _COHORT)
+label = partial(challenge.label, _COHORT)

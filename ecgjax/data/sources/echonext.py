@@ -90,13 +90,8 @@ def listing(raw: Path, options: argparse.Namespace) -> pd.DataFrame:
     needed = ("ecg_key", "patient_key", "split", "age_at_ecg", "sex", *FINDINGS)
     metadata = raw_files.read_csv(path, needed)
     raw_files.unique(path, metadata, "ecg_key")
-    unknown = ~metadata["split"].isin((*_SPLITS, _LEFT_OUT))
-    if unknown.any():
-        row = int(unknown.to_numpy().argmax())
-        raise UserError(
-            f"{path}: row {row + 2}, column 'split' has {metadata['split'].iloc[row]!r}; "
-            f"expected one of {', '.join((*_SPLITS, _LEFT_OUT))}"
-        )
+    splits = (*_SPLITS, _LEFT_OUT)
+    raw_files.refuse(path, metadata["split"], ~metadata["split"].isin(splits), f"one of {', '.join(splits)}")
     flags = {name: _flags(path, metadata, name) for name in (*FINDINGS, COMPOSITE) if name in metadata}
     table = pd.DataFrame(
         {
@@ -202,12 +197,7 @@ def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 def _flags(path: Path, metadata: pd.DataFrame, name: str) -> pd.Series:
     values = metadata[name].str.lower()
-    wrong = ~values.isin(list(_FLAGS))
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise UserError(
-            f"{path}: row {row + 2}, column {name!r} has {metadata[name].iloc[row]!r}; expected 0, 1 or nothing"
-        )
+    raw_files.refuse(path, metadata[name], ~values.isin(list(_FLAGS)), "0, 1 or nothing")
     return values.map(_FLAGS).astype(float)
 
 

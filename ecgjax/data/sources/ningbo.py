@@ -15,13 +15,9 @@ are dropped) of the records in the order of their names. Records with any missin
 rejected. Ages that are NaN, negative or absent stay unknown.
 """
 
-import argparse
-from pathlib import Path
-
-import pandas as pd
+from functools import partial
 
 from ecgjax.data.download import origins
-from ecgjax.data.preparation.source import Labels
 from ecgjax.data.sources import challenge
 
 # Records per code as the Challenge's evaluation code lists them (dx_mapping_*.csv), by the sheet's names; ten or more.
@@ -43,12 +39,5 @@ read = challenge.read
 
 _COHORT = challenge.Cohort(folder="ningbo", sheet="Ningbo", classes=68, added=challenge.ATRIAL_RHYTHM)
 
-
-def listing(raw: Path, options: argparse.Namespace) -> pd.DataFrame:
-    """One row per record, see `challenge.listing`."""
-    return challenge.listing(_COHORT, raw, options)
-
-
-def label(table: pd.DataFrame, options: argparse.Namespace) -> Labels:
-    """Label set and folds, see `challenge.label`."""
-    return challenge.label(_COHORT, table, options)
+listing = partial(challenge.listing, _COHORT)
+label = partial(challenge.label, _COHORT)

@@ -181,11 +181,6 @@ def _meaning(
 ) -> list[object]:
     """What the numbers of a column mean; None where there is none."""
     values = raw_files.numbers(path, table, column, required=required)
-    wrong = ~values.isin(meaning.keys()) & values.notna()
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        expected = ", ".join(f"{value:g}" for value in meaning)
-        raise UserError(
-            f"{path}: row {row + 2}, column {column!r} has {table[column].iloc[row]!r}; expected one of {expected}"
-        )
+    expected = f"one of {', '.join(f'{value:g}' for value in meaning)}"
+    raw_files.refuse(path, table[column], ~values.isin(meaning.keys()) & values.notna(), expected)
     return [meaning.get(value) for value in values]

@@ -69,8 +69,8 @@ def listing(raw: Path, options: argparse.Namespace) -> pd.DataFrame:
         raise UserError(f"{path}: {table.shape[1]} columns; expected {_THEIRS} in this order")
     table = table.iloc[:, : len(_COLUMNS)].set_axis(list(_COLUMNS), axis=1)
     raw_files.unique(path, table, "record_id")
-    _check(path, table["sex"], table["sex"].str.upper().isin(_SEXES.keys()), "M or F as column 5")
-    _check(path, table["patient_id"], table["patient_id"] != "", "a patient as column 3")
+    raw_files.refuse(path, table["sex"], ~table["sex"].str.upper().isin(_SEXES.keys()), "M or F as column 5")
+    raw_files.refuse(path, table["patient_id"], table["patient_id"] == "", "a patient as column 3")
     statements = [parse_codes(cell, source=f"{path}: row {row + 2}") for row, cell in enumerate(table["aha_code"])]
     table = table.assign(
         age=raw_files.numbers(path, table, "age"),
@@ -175,12 +175,6 @@ def _signals(raw: Path, top: Path) -> Path:
         if archive.exists():
             raise UserError(f"{archive}: unpack it first, with tar -xf {archive} -C {archive.parent} (without -z)")
     raise UserError(f"{top / 'records'}: no such folder of .h5 files; expected the unpacked records.tar.gz")
-
-
-def _check(path: Path, cells: pd.Series, right: pd.Series, expected: str) -> None:
-    if not right.all():
-        row = int((~right).to_numpy().argmax())
-        raise UserError(f"{path}: row {row + 2} has {cells.iloc[row]!r}; expected {expected}")
 
 
 def _describe(part: tuple[str, ...], codes: dict[str, str]) -> str:

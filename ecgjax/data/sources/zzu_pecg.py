@@ -78,10 +78,7 @@ def listing(raw: Path, options: argparse.Namespace) -> pd.DataFrame:
     raw_files.unique(path, attributes, "ecg_id")
     raw_files.unique(path, attributes, "filename")
     leads = attributes["lead"].map(unquote)
-    wrong = ~leads.isin(("12", "9", "12.0", "9.0"))
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise UserError(f"{path}: row {row + 2}, column 'Lead' has {leads.iloc[row]!r}; expected 12 or 9")
+    raw_files.refuse(path, leads, ~leads.isin(("12", "9", "12.0", "9.0")), "12 or 9")
     twelve = attributes[leads.isin(("12", "12.0"))].reset_index(drop=True)
     if not len(twelve):
         raise UserError(f"{path}: no record has 12 leads; expected some")

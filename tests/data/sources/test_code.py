@@ -153,7 +153,7 @@ def test_a_tracing_of_another_length_loses_its_zeros() -> None:
         ("exam_id,", "exam,", r"exams.csv: no column 'exam_id'"),
         ("True", "yes", r"exams.csv: row \d+, column '.*' has 'yes'; expected True or False"),
         ("900000,", "oops,", r"exams.csv: row \d+, column 'exam_id' has 'oops'; expected a number"),
-        ("900000,", "899629,", r"exams.csv: row \d+, column 'exam_id' has 899629 again"),
+        ("900000,", "899629,", r"exams.csv: row \d+, column 'exam_id' has '899629'; expected every exam once"),
     ],
 )
 def test_what_is_wrong_with_the_table_is_said(tmp_path, old: str, new: str, message: str) -> None:

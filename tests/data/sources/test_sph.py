@@ -167,8 +167,8 @@ def test_damaged_and_missing_signals_are_rejected(own: Path) -> None:
     ("file", "old", "new", "message"),
     [
         ("metadata.csv", "60+310;147", "60+Couplet", "row 4: AHA_Code is '60\\+Couplet'; expected codes like"),
-        ("metadata.csv", ",F,", ",X,", "row 2 has 'X'; expected M or F as column 5"),
-        ("metadata.csv", "S01001", "", "row 2 has ''; expected a patient as column 3"),
+        ("metadata.csv", ",F,", ",X,", "row 2, column 'sex' has 'X'; expected M or F as column 5"),
+        ("metadata.csv", "S01001", "", "row 2, column 'patient_id' has ''; expected a patient as column 3"),
         ("metadata.csv", "A00002", "A00001", "row 3, column 'record_id' has 'A00001'; expected a unique name"),
         ("metadata.csv", ",15,", ",old,", "row 2, column 'age' has 'old'; expected a number"),
         ("code.csv", "Description", "Meaning", "expected Category, Code and Description"),

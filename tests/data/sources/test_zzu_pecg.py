@@ -156,7 +156,7 @@ def change(path, row, column, value):
     ("file", "row", "column", "value", "message"),
     [
         ("AttributesDictionary.csv", 2, "Age", "2 years", r"Age is '2 years'; expected days, like 572d"),
-        ("AttributesDictionary.csv", 2, "Lead", "15", r"row 3, column 'Lead' has '15'; expected 12 or 9"),
+        ("AttributesDictionary.csv", 2, "Lead", "15", r"row 3, column 'lead' has '15'; expected 12 or 9"),
         ("AttributesDictionary.csv", 2, "ECG_ID", "", r"row 3, column 'ecg_id' has ''; expected a unique name"),
         ("AttributesDictionary.csv", 0, "AHA_code", "codes", r"no column 'aha_code'"),
         ("ECGCode.csv", 0, "AHA(Category&Code)", "AHA", r"ECGCode.csv: no column 'aha\(category&code\)'"),
