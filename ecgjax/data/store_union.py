@@ -15,7 +15,7 @@ def open_stores(paths: Sequence[Path]) -> Store:
     """Opens stores as one; a single one is returned as it is.
 
     Raises:
-        UserError: as `open_store`, none or one twice, or they differ in sampling rate or dtype.
+        UserError: as `open_store`, none or one twice, or they differ in sampling rate, dtype or unit.
     """
     stores = [open_store(path) for path in paths]
     if not stores:
@@ -23,8 +23,8 @@ def open_stores(paths: Sequence[Path]) -> Store:
     for i, store in enumerate(stores):
         if store.path in [other.path for other in stores[:i]]:
             raise UserError(f"{store.path}: is named twice; expected each store once")
-        for name in ("sampling_rate", "dtype"):
-            first, this = getattr(stores[0], name), getattr(store, name)
+        for name in ("sampling_rate", "dtype", "unit"):
+            first, this = stores[0].meta[name], store.meta[name]
             if first != this:
                 raise UserError(
                     f"{store.path}: {name} is {this}, that of {stores[0].path} is {first}; "
@@ -43,7 +43,7 @@ class StoreUnion(Store):
         self._stores = list(stores)
         self._begin = np.cumsum([0, *(len(store) for store in stores)])
         self.path = Path(" + ".join(str(store.path) for store in stores))
-        self.meta = {"source": [store.meta["source"] for store in stores]}
+        self.meta = {"source": [store.meta["source"] for store in stores], "unit": stores[0].meta["unit"]}
         names = [f"{i}-{store.path.name}/" for i, store in enumerate(stores)]
         self.records = pd.concat(
             [s.records.assign(record_id=name + s.records["record_id"]) for name, s in zip(names, stores, strict=True)],

@@ -56,6 +56,7 @@ def _facts(store: Store, checks: Mapping[str, Any]) -> Table:
     hours = records["samples"].sum() / store.sampling_rate / 3600
     seconds = records["samples"] / store.sampling_rate
     step = records["microvolt_per_bit"]
+    per_bit = "uV per bit" if meta["unit"] == "mV" else f"thousandths of the {meta['unit']} per bit"
     rows = {
         "source": " ".join(filter(None, [meta["source"], meta["source_version"]])),
         "licence": meta["licence"],
@@ -65,8 +66,8 @@ def _facts(store: Store, checks: Mapping[str, Any]) -> Table:
         "derived leads": _counts(checks["leads"]["derived"]),
         "missing leads": _counts(checks["leads"]["missing"]),
         "records with NaN": f"{(records['nan_samples'] > 0).sum():,}",
-        "stored as": store.dtype
-        + ("" if store.dtype == "float32" else f", {step.min():g} to {step.max():g} uV per bit"),
+        "stored as": store.dtype if store.dtype == "float32" else f"int16, {step.min():g} to {step.max():g} {per_bit}",
+        "unit": "" if meta["unit"] == "mV" else meta["unit"],
         "folds": ", ".join(f"{fold}: {count:,}" for fold, count in meta["records_per_fold"].items()),
         "fingerprint": store.fingerprint,
         "store": str(store.path),
