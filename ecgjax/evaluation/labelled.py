@@ -63,7 +63,7 @@ def load(run: HeadRun, seconds: float, store_path: str | None = None, label_set:
     Raises:
         UserError: no store, a damaged one, no such label set, or a split in which nothing can be measured.
     """
-    store = _open(run, store_path)
+    store = open_for(run, store_path)
     label_set = _label_set(run, store, label_set)
     kinds = np.array(store.kinds(label_set))
     order = _outputs(run, store, label_set)
@@ -141,7 +141,12 @@ def _outputs(run: HeadRun, store: Store, label_set: str) -> NDArray[np.int64]:
     return order[np.argsort(kinds[order] == "regression", kind="stable")]
 
 
-def _open(run: HeadRun, path: str | None) -> Store:
+def open_for(run: HeadRun, path: str | None = None) -> Store:
+    """The store of a head run.
+
+    Raises:
+        UserError: no path, and the run has no embedded store.
+    """
     if path:
         return open_store(path)
     if run.source == "synthetic":

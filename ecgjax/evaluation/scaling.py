@@ -41,11 +41,14 @@ class Curve:
         return scale * sizes**-alpha + floor
 
     def size(self, error: ArrayLike) -> NDArray[np.float64]:
-        """Training size at which the error is reached, per curve; NaN if it never is, because `floor` lies above."""
+        """Training size at which the error is reached, per curve.
+
+        NaN if it never is, because `floor` is not below it; 0 if a flat curve lies below it at every size.
+        """
         excess = np.asarray(error, np.float64) - self.floor
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             size = (self.scale / excess) ** (1 / self.alpha)
-        return np.where((excess > 0) & (self.scale > 0), size, np.nan)
+        return np.where((excess > 0) & np.isfinite(size), size, np.nan)
 
 
 def fit(n: ArrayLike, error: ArrayLike) -> Curve:
@@ -95,15 +98,20 @@ def ratio(model: Curve, baseline: Curve, n: float) -> NDArray[np.float64]:
 def interval(values: NDArray[np.float64], level: float) -> tuple[float, float, float]:
     """Percentile limits of replicates that may be undefined, and the share that is.
 
+    A size that is never reached lies beyond all sizes: undefined replicates count as larger than all others, and are
+    not left out, which would make the limits too favourable.
+
     Returns:
-        Lower and upper limit over the defined replicates (NaN if there are none), and the share of undefined ones.
+        Lower and upper limit (NaN where that is undefined: there is no limit), and the share of undefined replicates.
     """
-    defined = values[~np.isnan(values)]
-    share = 1 - len(defined) / max(len(values), 1)
-    if not len(defined):
-        return np.nan, np.nan, share
-    low, high = np.percentile(defined, [50 * (1 - level), 50 * (1 + level)])
-    return float(low), float(high), share
+    undefined = np.isnan(values)
+    if undefined.all():
+        return np.nan, np.nan, float(len(values) > 0)
+    # Any number that interpolation cannot bring near the others will do for infinity.
+    beyond = 1e200
+    limits = np.percentile(np.where(undefined, beyond, values), [50 * (1 - level), 50 * (1 + level)])
+    low, high = (np.nan if limit > 1e190 else float(limit) for limit in limits)
+    return low, high, float(undefined.mean())
 
 
 def _sse(sizes: NDArray, errors: NDArray, logs: NDArray) -> tuple[NDArray, NDArray, NDArray]:

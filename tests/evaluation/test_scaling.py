@@ -72,9 +72,23 @@ def test_a_flat_curve_has_no_ratio() -> None:
     flat, learning = scaling.fit(n, [0.3] * 4), scaling.fit(n, [0.4, 0.3, 0.25, 0.2])
     assert np.isnan(scaling.ratio(flat, learning, 4.0))
     assert scaling.ratio(learning, learning, 4.0) == pytest.approx(1)
-    low, high, undefined = scaling.interval(np.array([np.nan, 1.0, 2.0, 3.0]), 0.95)
-    assert (low, high, undefined) == (1.05, 2.95, 0.25)
-    assert np.isnan(scaling.interval(np.array([np.nan]), 0.95)[0])
+    assert scaling.ratio(scaling.fit(n, [0.1] * 4), learning, 4.0) == 0, "below at every size"
+
+
+def test_limits_of_replicates_that_may_be_undefined() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=200)
+    np.testing.assert_allclose(scaling.interval(values, 0.9), [*np.percentile(values, [5, 95]), 0])
+    few = np.where(values > np.sort(values)[-5], np.nan, values)
+    low, high, undefined = scaling.interval(few, 0.9)
+    # The largest are not left out: the limits stay where they were.
+    np.testing.assert_allclose([low, high, undefined], [*np.percentile(values, [5, 95]), 4 / 200])
+    many = np.where(values > 0, np.nan, values)
+    low, high, undefined = scaling.interval(many, 0.9)
+    assert low == pytest.approx(np.percentile(values, 5))
+    assert np.isnan(high)
+    assert undefined == (values > 0).mean()
+    assert np.isnan(scaling.interval(np.array([np.nan]), 0.95)[:2]).all()
 
 
 @pytest.mark.parametrize(
