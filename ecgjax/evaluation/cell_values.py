@@ -7,6 +7,7 @@ made again reads it, and a report on another machine can be compared with it wit
 
 import json
 import os
+import threading
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -157,7 +158,8 @@ def write(path: Path, values: Iterable[CellValue], settings: Bootstrap) -> None:
         if value.replicated.influence is not None:
             arrays[f"influence_{i}"] = value.replicated.influence
     told = {"format": FILE_FORMAT, "settings": asdict(settings), "values": about}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Runs with the same predictions are written at the same time, to the same path.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     with disk_errors(path):  # not synced: a file that a crash leaves damaged is made again
         try:
             with open(temporary, "wb") as file:

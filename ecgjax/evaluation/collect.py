@@ -251,7 +251,7 @@ def _check_values(found: Predictions, name: str) -> None:
             i, j = np.argwhere(wrong)[0]
             value = (targets if "target" in what else scores)[i, j]
             more = f", and {np.count_nonzero(wrong) - 1:,} more" if np.count_nonzero(wrong) > 1 else ""
-            where = f"record {found.record_id[i]!r}, label {found.labels[j]!r}"
+            where = f"record {str(found.record_id[i])!r}, label {found.labels[j]!r}"
             raise UserError(f"{name}: {what} ({value:g} at {where}{more}); expected {expected}")
 
 

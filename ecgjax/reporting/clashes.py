@@ -27,7 +27,8 @@ def without_copies(entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[st
     first: dict[Hashable, Entry] = {}
     left, copies = [], {}
     for entry in sorted(entries, key=lambda entry: entry.key):
-        same = (*_cell(entry), entry.row["seeds"][0], entry.row["weights"], entry.row["cells"][0])
+        config = json.dumps(_flat(entry.run["config"]) if entry.run else None, sort_keys=True)
+        same = (*_cell(entry), entry.row["seeds"][0], entry.row["weights"], entry.row["cells"][0], config)
         if same in first and first[same].key != entry.key:
             copies[entry.key] = f"the same predictions as {first[same].key}"
         else:
