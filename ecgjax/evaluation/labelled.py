@@ -64,6 +64,12 @@ def load(run: HeadRun, seconds: float, store_path: str | None = None, label_set:
         UserError: no store, a damaged one, no such label set, or a split in which nothing can be measured.
     """
     store = open_for(run, store_path)
+    held = store.meta["source"]
+    if held != run.source and run.source != "folder" and {held, run.source} <= set(sources.names()):
+        logging.warning(
+            "%s holds %s, but task %s is of %s: its figures are not the benchmark's",
+            store.path, held, run.name, run.source,
+        )  # fmt: skip
     label_set = _label_set(run, store, label_set)
     kinds = np.array(store.kinds(label_set))
     order = _outputs(run, store, label_set)

@@ -44,6 +44,14 @@ def test_golden(source: str, result: str, rate_in: int, rate_out: int) -> None:
     np.testing.assert_allclose(resample_signal(x, rate_in, rate_out), y, rtol=0, atol=TOLERANCE)
 
 
+def test_golden_values_of_a_sine() -> None:
+    """datasets.md, section 1.1."""
+    y = resample_signal(np.sin(0.05 * np.arange(1000))[:, None].repeat(12, axis=1), 400, 240)
+    assert y.shape == (600, 12)
+    np.testing.assert_allclose(y[:4, 0], [0.006795, 0.081355, 0.167171, 0.246363], atol=2e-6)
+    np.testing.assert_allclose(y[300], -0.132355, atol=2e-6)
+
+
 CASES = (st.integers(11, 3000), st.sampled_from(RATES), st.sampled_from(RATES), st.integers(0, 2**31), st.booleans())
 
 
