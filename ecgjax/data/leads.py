@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -28,6 +29,7 @@ _LIMB = {
 }
 
 
+@lru_cache(maxsize=1024)
 def canonical_name(name: str) -> str | None:
     """The canonical lead that `name` means, or None.
 

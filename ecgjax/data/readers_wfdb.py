@@ -210,7 +210,7 @@ def _read_samples(path: Path, header: Header, wanted: list[int]) -> tuple[np.nda
     if len({header.samps_per_frame[i] or 1 for i in wanted}) > 1:
         raise UserError(f"{path}: leads of different sampling rates; expected one rate for all leads")
     try:
-        if all(_is_plain(header, i) for i in wanted):
+        if all(_is_plain(header, name) for name in {header.file_name[i] for i in wanted}):
             digital = _read_plain(path, header, wanted)
         else:
             record = wfdb.rdrecord(
@@ -230,9 +230,9 @@ def _read_samples(path: Path, header: Header, wanted: list[int]) -> tuple[np.nda
     return digital, missing, flawed
 
 
-def _is_plain(header: Header, i: int) -> bool:
-    """Whether a signal is in a file of nothing but 16-bit numbers, one of each signal in turn."""
-    signals = [k for k, name in enumerate(header.file_name) if name == header.file_name[i]]
+def _is_plain(header: Header, file_name: str) -> bool:
+    """Whether a file holds nothing but 16-bit numbers, one of each signal in turn."""
+    signals = [k for k, name in enumerate(header.file_name) if name == file_name]
     return all(header.fmt[k] == "16" and header.samps_per_frame[k] == 1 and not header.skew[k] for k in signals)
 
 
