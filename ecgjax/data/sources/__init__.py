@@ -8,11 +8,13 @@ import importlib
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from ecgjax import plugins
-from ecgjax.data.preparation.source import Source
 from ecgjax.errors import UserError
+
+if TYPE_CHECKING:  # it needs pandas, which importing a model should not
+    from ecgjax.data.preparation.source import Source
 
 _MODULES = {
     "ptbxl": "ecgjax.data.sources.ptbxl",
@@ -41,7 +43,7 @@ def names() -> tuple[str, ...]:
     return (*_MODULES, *others)
 
 
-def load(name: str) -> Source:
+def load(name: str) -> "Source":
     """The module of a source.
 
     Args:
@@ -51,7 +53,7 @@ def load(name: str) -> Source:
         UserError: there is no such source, or somebody's own is not one.
     """
     if name in _MODULES:
-        return cast(Source, importlib.import_module(_MODULES[name]))
+        return cast("Source", importlib.import_module(_MODULES[name]))
     if plugins.is_file(name):
         return _checked(plugins.load_file(name), name)
     for entry in entry_points(group=GROUP, name=name):
@@ -61,8 +63,8 @@ def load(name: str) -> Source:
     raise UserError(f"no source {name!r}{hint}; expected one of {', '.join(names())}, or the path of a Python file")
 
 
-def _checked(module: ModuleType, called: str) -> Source:
+def _checked(module: ModuleType, called: str) -> "Source":
     missing = [part for part in ("FACTS", "add_arguments", "listing", "read", "label") if not hasattr(module, part)]
     if missing:
         raise UserError(f"{called} has no {missing[0]}; expected a module like those of ecgjax.data.sources")
-    return cast(Source, module)
+    return cast("Source", module)
