@@ -10,7 +10,7 @@ from ecgjax.data.leads import CANONICAL
 
 
 def bits(samples: int = 200, leads: int = 12, seed: int = 0, peak: int = 1000) -> np.ndarray:
-    """(samples, leads) int16 up to twice `peak`; six limb leads, if there are as many, obey Einthoven and Goldberger."""
+    """(samples, leads) int16 up to twice `peak`; six limb leads, if there, obey Einthoven and Goldberger."""
     x = 2 * np.random.default_rng(seed).integers(-peak // 2, peak // 2, size=(samples, leads))
     if leads >= 6:
         one, two = x[:, 0], x[:, 1]
