@@ -56,7 +56,8 @@ def draw(models: Mapping[str, Mapping[str, Any]], title: str, subtitle: str, err
 
 def plan(entry: Mapping[str, Any]) -> tuple[str, str, Callable[[], Figure]]:
     """Title, caption and drawing of an entry of a report's "label_efficiency"."""
-    title = f"Label efficiency: {entry['task']}"
+    synthetic = entry.get("data", {}).get("synthetic", False)
+    title = f"Label efficiency: {entry['task']}" + (" (synthetic data)" if synthetic else "")
     error = entry.get("error", "1 − macro AUROC")
     unit = f"training {entry.get('unit', 'record')}s (logarithmic)"
     subtitle = "points: measured, with intervals; lines: C·N⁻ᵅ + L₀, with bands"

@@ -12,8 +12,20 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from ecgjax.errors import disk_errors
-from ecgjax.reporting import critical_difference, forest, label_curves, rank_map, roc, similarity_map, style
+from ecgjax.reporting import (
+    critical_difference,
+    forest,
+    label_curves,
+    layer_probes,
+    rank_map,
+    roc,
+    similarity_map,
+    style,
+)
 from ecgjax.reporting.figures import save_figure
+
+_WORTH_A_PROCESS = 6
+"""Figures; a process takes as long to start as a few of them to be drawn."""
 
 
 class Figure(NamedTuple):
@@ -48,9 +60,9 @@ def write_figures(report: Mapping[str, Any], folder: Path, workers: int = 1) -> 
     """Draws every figure that the report has the numbers for.
 
     Args:
-        report: see `ecgjax.reporting.schema`.
+        report: see `ecgjax.reporting.schema`; "mark", if present, is a warning that stands in every title.
         folder: where to; made if missing.
-        workers: processes to draw in; more than one need a main module that can be imported again.
+        workers: processes to draw in, at most; for more than one, the main module must bear being imported again.
 
     Returns:
         The figures in the order in which they are to be read.
@@ -60,6 +72,8 @@ def write_figures(report: Mapping[str, Any], folder: Path, workers: int = 1) -> 
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    count = sum(1 for _ in _plans(report))
+    workers = min(workers, count // _WORTH_A_PROCESS)
     if workers < 2:
         return [figure for _, figure in _write(report, folder, 0, 1)]
     # Labels and configs are nothing that figures show, and most of what there is to send.
@@ -107,7 +121,7 @@ def _rank_maps(report: Mapping[str, Any]) -> Iterator[_Plan]:
                 name = task_title(pair)
                 tasks[name] = [ranks.get(model) for model in models]
                 seen = [report["rows"][row] for row in pair["rows"] if report["rows"][row]["seen"]]
-                marks.update({(name, row["model"]): "*" for row in seen})
+                marks.update({(name, row["model"]): "†" for row in seen})
             overall = dict(zip(entry["models"], entry["rank"], strict=True))
             categories[entry["category"]] = ([overall.get(model) for model in models], tasks)
         mean = [np.nanmean([np.nan if r is None else r for r in _column(categories, i)]) for i in range(len(models))]
@@ -118,10 +132,13 @@ def _rank_maps(report: Mapping[str, Any]) -> Iterator[_Plan]:
             for name, (overall, tasks) in categories.items()
         }
         title = f"Ranks, {_setting(report, mode, protocol)}"
-        note = "1 is best; models that share a rank do not differ significantly"
-        note += "; * the weights saw the data in pretraining" if marks else ""
+        by_value = report["settings"]["rank_rule"] == "value"
+        note = "1 is best; " + (
+            "by value alone" if by_value else "models that share a rank do not differ significantly"
+        )
+        note += "; † the weights saw the data in pretraining" if marks else ""
         caption = (
-            f"{_rank_rule(report)} Bold: {aggregation} over the category's tasks. Columns by mean rank over all tasks."
+            f"{rank_rule(report)} Bold: {aggregation} over the category's tasks. Columns by mean rank over all tasks."
         )
         draw = partial(rank_map.draw, models, categories, title, note, aggregation, marks)
         yield _Plan(_name("ranks", mode, protocol), "ranks", title, caption, draw)
@@ -153,7 +170,7 @@ def _critical_differences(report: Mapping[str, Any]) -> Iterator[_Plan]:
             }
             subtitle = f"{len(pairs)} tasks; a bar joins models none of which beats another on more than half of them"
             axis = "mean rank over the tasks (1 is best)" + ("; median in brackets" if how == "median" else "")
-        caption = f"{_rank_rule(report)} A bar joins neighbours on the line of which no two differ" + (
+        caption = f"{rank_rule(report)} A bar joins neighbours on the line of which no two differ" + (
             " significantly."
             if len(pairs) == 1
             else ", that is neither is significantly better on more than half of the tasks."
@@ -194,11 +211,11 @@ def _forests(report: Mapping[str, Any]) -> Iterator[_Plan]:
             continue
         models = _order(report, category, mode, protocol, panels)
         title = f"{style.capital(style.category_name(category))}: values, {_setting(report, mode, protocol)}"
-        subtitle = f"{level} intervals ({report['settings']['kind']} bootstrap); blue and filled: shares the first rank"
+        subtitle = f"{level} intervals ({report['settings']['kind']} bootstrap); blue and filled: first rank"
         caption = (
             f"Values on each task with {level} intervals ({report['settings']['kind']} bootstrap of "
-            f"{report['settings']['unit']}s, {report['settings']['replicates']:,} replicates). Blue and filled: shares "
-            "the first rank. Models by their rank in the category; scales differ between the panels."
+            f"{report['settings']['unit']}s, {report['settings']['replicates']:,} replicates). Blue and filled: "
+            "first rank. Models by their rank in the category; scales differ between the panels."
         )
         draw = partial(forest.draw, panels, models, title, subtitle)
         yield _Plan(_name("forest", category, mode, protocol), "forest", title, caption, draw)
@@ -223,14 +240,15 @@ def _order(report: Mapping[str, Any], category: str, mode: str, protocol: str, p
 
 
 def _label_efficiency(report: Mapping[str, Any]) -> Iterator[_Plan]:
-    for k, entry in enumerate(report["label_efficiency"]):
-        yield _Plan(_name("label_efficiency", k, entry["task"]), "label efficiency", *label_curves.plan(entry))
+    for study in report["label_efficiency"]:
+        yield _Plan(_name("label_efficiency", study["task"]), "label efficiency", *label_curves.plan(study))
 
 
 def _similarity(report: Mapping[str, Any]) -> Iterator[_Plan]:
-    for k, entry in enumerate(report["similarity"]):
-        plan = similarity_map.plan(entry)
-        yield _Plan(_name("similarity", k, entry["model_x"], entry["model_y"]), "similarity", *plan)
+    for pair in report["similarity"]:
+        yield _Plan(_name("similarity", pair["model_x"], pair["model_y"]), "similarity", *similarity_map.plan(pair))
+    for (_, task), probes in _grouped(report["probes"], "path", "task").items():
+        yield _Plan(_name("probes", task), "similarity", *layer_probes.plan(task, probes))
 
 
 def _curves(report: Mapping[str, Any]) -> Iterator[_Plan]:
@@ -261,14 +279,17 @@ def _grouped(entries: list[Any], *keys: str) -> dict[tuple[str, ...], list[Any]]
 
 def _setting(report: Mapping[str, Any], mode: str, protocol: str) -> str:
     synthetic = any(row["data"]["synthetic"] for row in report["rows"])
-    return f"{style.mode_name(mode)}, protocol {protocol}" + (" (synthetic data)" if synthetic else "")
+    mark = report.get("mark") or ("synthetic data" if synthetic else "")
+    return f"{style.mode_name(mode)}, protocol {protocol}" + (f" ({mark})" if mark else "")
 
 
-def _rank_rule(report: Mapping[str, Any]) -> str:
+def rank_rule(report: Mapping[str, Any]) -> str:
+    """How ranks on a task come about, in sentences."""
     settings = report["settings"]
     rules = {
         "groups": "The best model left opens a group, and every model not significantly worse than it shares its rank.",
         "wins": "A model's rank is 1 + the number of models that are significantly better.",
+        "value": "Ranks are the order of the values alone: whether models differ significantly is not known here.",
     }
     level = f"{100 * settings['level']:g} %"
     tests = {

@@ -7,7 +7,16 @@ import matplotlib
 import numpy as np
 import pytest
 
-from ecgjax.reporting import critical_difference, forest, label_curves, rank_map, roc, similarity_map, style
+from ecgjax.reporting import (
+    critical_difference,
+    forest,
+    label_curves,
+    layer_probes,
+    rank_map,
+    roc,
+    similarity_map,
+    style,
+)
 from ecgjax.reporting.report_figures import Figure, write_figures
 
 from .fake_report import fake_report
@@ -31,6 +40,8 @@ def small_report() -> dict:
     report["similarity"] = [
         {"model_x": "ecg_cpc", "model_y": "s4", **layers, "estimator": "unbiased", "matrix": matrix}
     ]
+    probe = {"path": "runs/layers", "task": "ptbxl_super", "model": "s4", "value": 0.8, "low": 0.7, "high": 0.85}
+    report["probes"] = [{**probe, "layer": layer} for layer in ("conv", "layer_0")]
     return report
 
 
@@ -139,6 +150,17 @@ def test_similarity_map_keeps_rows_as_rows() -> None:
     assert ((1.5, 1.5), "-.01") in written
     assert len(written) == 5
     assert title == "Similarity of layers: ECG-CPC and S4"
+
+
+def test_probes_draw_a_panel_for_each_model() -> None:
+    probes = small_report()["probes"]
+    probes += [{**probes[0], "model": "ecg_cpc", "layer": "conv_0", "value": None, "low": None, "high": None}]
+    _, _, draw = layer_probes.plan("ptbxl_super", probes)
+    s4, ecg_cpc = draw().axes
+    assert [label.get_text() for label in s4.get_xticklabels()] == ["conv", "layer_0"]
+    np.testing.assert_allclose(s4.lines[0].get_ydata(), [0.8, 0.8])
+    assert ecg_cpc.get_title(loc="left") == "ECG-CPC"
+    assert s4.get_ylabel() == "macro AUROC"
 
 
 def test_roc_and_calibration_show_the_stored_points() -> None:
