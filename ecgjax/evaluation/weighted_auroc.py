@@ -1,6 +1,6 @@
 """Exact areas under the ROC curve of many reweighted copies of one (targets, scores) table, as jitted programs.
 
-A bootstrap replicate is a vector of integer weights over the records. Two forms give the same integers; the smaller
+A bootstrap replicate is a vector of integer weights over the records. All forms give the same integers; the smaller
 side is the positives or the negatives, whichever are fewer.
 
 - By segments: a class is sorted once; the smaller side's records cut the sorted other side into segments, the segments'
@@ -9,6 +9,8 @@ side is the positives or the negatives, whichever are fewer.
 - By comparison: a matrix over (smaller side x records) holds 0, 1 or 2 where a record of the larger side lies above,
   level with or below; its product with the weights is how much weight lies below. Work also grows with the smaller
   side, but it is a matrix product: cheaper for rare classes, and on accelerators for most.
+
+- On CPUs the sums by segments are scipy's, below 2^16 records: see `ecgjax.evaluation.host_auroc`.
 
 Numerator and denominator are integers; the only rounding is the final float64 division. Replicates are spread over the
 local devices.
@@ -25,6 +27,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from ecgjax.errors import UserError
+from ecgjax.evaluation import host_auroc
 
 MAX_RECORDS = 2**19
 """Above this, a sum of `_LOW_BITS` remainders could leave int32."""
@@ -58,7 +61,7 @@ class _ComparedClass(NamedTuple):
 
 
 def replicate_aurocs(
-    targets: NDArray, scores: NDArray, counts: NDArray, form: Literal["segments", "comparison"] | None = None
+    targets: NDArray, scores: NDArray, counts: NDArray, form: Literal["segments", "comparison", "host"] | None = None
 ) -> NDArray[np.float64]:
     """AUROC of each class under each row of weights; ties count half, unknown targets nothing.
 
@@ -66,7 +69,7 @@ def replicate_aurocs(
         targets: (records, classes) of 0, 1 or NaN.
         scores: (records, classes), no NaN.
         counts: (replicates, records) non-negative integers: how often a replicate holds a record.
-        form: which of the two is used; None chooses for each class. Both give the same numbers.
+        form: which is used; None chooses, on accelerators for each class. All give the same numbers.
 
     Returns:
         (replicates, classes) float64; NaN where a replicate has no positive or no negative of a class.
@@ -77,8 +80,11 @@ def replicate_aurocs(
     records, n_classes = targets.shape
     if records > MAX_RECORDS:
         raise UserError(f"bootstrap of {records} records; expected at most {MAX_RECORDS}")
-    blocks = _weight_blocks(counts)
-    most = {"segments": 0, "comparison": records}.get(form or "", _MOST_COMPARED.get(jax.default_backend(), 0))
+    backend = jax.default_backend()
+    on_host = (form == "host" or (form is None and backend == "cpu")) and host_auroc.fits(counts)
+    host_blocks = host_auroc.weight_blocks(counts) if on_host else []
+    blocks = [] if on_host else _weight_blocks(counts)
+    most = {"segments": 0, "comparison": records}.get(form or "", _MOST_COMPARED.get(backend, 0))
 
     def one_class(c: int) -> NDArray[np.float64]:
         target, score = targets[:, c], scores[:, c]
@@ -87,19 +93,25 @@ def replicate_aurocs(
             return np.full(len(counts), np.nan)
         swapped = len(negative) < len(positive)
         rare, common = (negative, positive) if swapped else (positive, negative)
+        if on_host:
+            numerator, smaller, larger = host_auroc.weighted_sums(score, rare, common, host_blocks)
+            return _areas(numerator, smaller, larger, swapped)
         if len(rare) <= most:
             found = _on_all(_compare, blocks, _level(score, rare, common, records))
         else:
             found = _on_all(_sums, blocks, _sort(score, rare, common, records))
         sums = found[:, : len(counts)]
-        numerator = (sums[0].astype(np.int64) << _LOW_BITS) + sums[1]
-        twice_pairs = 2.0 * sums[2] * sums[3]
-        with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a class that a replicate does not define
-            return (twice_pairs - numerator if swapped else numerator) / twice_pairs
+        return _areas((sums[0].astype(np.int64) << _LOW_BITS) + sums[1], sums[2], sums[3], swapped)
 
     # Sorting and XLA both release the interpreter lock; more threads would only hold more temporaries.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         return np.stack(list(pool.map(one_class, range(n_classes))), axis=1)
+
+
+def _areas(numerator: NDArray, smaller: NDArray, larger: NDArray, swapped: bool) -> NDArray[np.float64]:
+    twice_pairs = 2.0 * smaller * larger
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a class that a replicate does not define
+        return (twice_pairs - numerator if swapped else numerator) / twice_pairs
 
 
 def _on_all(program: Any, blocks: list[Array], table: Any) -> NDArray[np.int32]:

@@ -11,7 +11,7 @@ from ecgjax.evaluation.weighted_auroc import replicate_aurocs
 from tests.conftest import load_golden
 from tests.evaluation.oracles import brute_force_auroc, tables
 
-FORMS = ("segments", "comparison")
+FORMS = "segments", "comparison", "host"
 
 
 def _model(rng, targets, signal):
@@ -90,15 +90,16 @@ def test_replicates_equal_the_metric_on_resampled_rows(data):
     np.testing.assert_allclose([*errors.high, errors.macro_high], expected_high, rtol=0, atol=1e-12)
 
 
-def test_both_forms_give_the_same_numbers():
+def test_all_forms_give_the_same_numbers():
     # More than one chunk of the smaller side, which is the positives of class 0 and the negatives of class 1.
     rng = np.random.default_rng(2)
     targets = np.column_stack([rng.random(1500) < 0.3, rng.random(1500) < 0.8]).astype(np.float32)
     targets[rng.random(targets.shape) < 0.1] = np.nan
     scores = (rng.standard_normal(targets.shape) + np.nan_to_num(targets)).round(1)
     counts = draw_counts(1500, 150)
-    by_segments, by_comparison = (replicate_aurocs(targets, scores, counts, form) for form in FORMS)
-    np.testing.assert_array_equal(by_segments, by_comparison)
+    by_segments, *others = (replicate_aurocs(targets, scores, counts, form) for form in FORMS)
+    for other in others:
+        np.testing.assert_array_equal(by_segments, other)
 
 
 def test_sums_stay_exact_beyond_32_bits():
@@ -107,6 +108,11 @@ def test_sums_stay_exact_beyond_32_bits():
     scores = np.random.default_rng(0).standard_normal((100_000, 1)).astype(np.float32) + 5 * targets
     replicates = replicate_aurocs(targets, scores, np.ones((1, 100_000), np.uint8))
     assert replicates[0] == metrics.auroc(targets, scores)
+    # The most that 16-bit sums hold.
+    targets, scores = targets[: 2**16 - 1], scores[: 2**16 - 1]
+    for weights in (np.ones((1, 2**16 - 1), np.uint8), np.arange(2**16 - 1)[None] % 2 * 2):
+        by_form = [replicate_aurocs(targets, scores, weights, form) for form in ("segments", "host")]
+        np.testing.assert_array_equal(*by_form)
 
 
 def test_the_record_limit_is_said():
