@@ -49,9 +49,10 @@ def draw(folder: Path) -> None:
     _draw_curves(folder, title)
     name, task = next(iter(found["tasks"].items()))
     for metric, (label, overall, reference) in _METRICS.items():
-        if metric not in task:
+        # No positive record in the test fold: no value; too few in every replicate: a value without limits.
+        if metric not in task or task[metric]["low"] is None:
             continue
-        labels = {key: row for key, row in task[metric]["labels"].items() if row["value"] is not None}
+        labels = {key: row for key, row in task[metric]["labels"].items() if row["low"] is not None}
         rows = [_interval(f"{overall} of {len(labels)}", task[metric], name)]
         rows += [_interval(key, row, "labels") for key, row in list(labels.items())[:MOST_LABELS]]
         level = f"{label}, {100 * found['interval']['level']:g} % interval"

@@ -6,7 +6,9 @@ DIR is the unpacked data.zip or any folder above it: `ecg_tracings.hdf5`, `attri
 `gold_standard.csv`. All files go together by row; record code_test_0000 is the first. The leads are stored in the order
 I, II, III, aVL, aVF, aVR, V1 to V6, other than those of CODE-15%.
 
-A set to evaluate on: every record is in the test split (fold 0).
+A set to test on what was trained on something else: every record is in the test split (fold 0). `configs/evaluate.py`
+trains and tests on one store, so it does not take this one, nor is there a task of it. Compare scores of your own with
+`store.targets("all")`, for example by `ecgjax.bootstrap.intervals`, and those of the cardiologists in the same way.
 
 The label set "all" is the gold standard, in the order of code15: 1AVB, RBBB, LBBB, SBRAD, AFIB, STACH. Every other
 annotation that is there is a label set of its own: cardiologist1, cardiologist2, cardiology_residents,
