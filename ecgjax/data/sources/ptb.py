@@ -17,6 +17,8 @@ Label set "all": labels that occur 10 times (18 classes), the most frequent firs
 Records without a diagnosis have only zeros. Five folds: scikit-learn's shuffled stratified split (seed 42) of the
 sorted patients.
 
+The Challenge 2021 distributes 516 of these recordings as S0001 and so on: never train on one and test on the other.
+
 The benchmark's own preparation leaves "Coronary artery disease (PTCA+Stent)" by itself, because it compares with a
 trailing blank, and takes the second of the two catheterisation dates even where only the first is given. Both are
 mended here; --protocol=paper does as the benchmark did.
