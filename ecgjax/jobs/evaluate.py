@@ -4,9 +4,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,43 +15,21 @@ from numpy.typing import NDArray
 
 import ecgjax
 from ecgjax import tasks
-from ecgjax.data.batches import evaluation_iterator, training_iterator
+from ecgjax.data.batches import evaluation_iterator
 from ecgjax.data.crops import mean_by_record
-from ecgjax.data.cutter import Cutter, make_cutter
 from ecgjax.errors import UserError
-from ecgjax.evaluation import labelled, metrics, results
-from ecgjax.evaluation.labelled import Labelled
-from ecgjax.evaluation.metrics import Absent
+from ecgjax.evaluation import metrics, results
+from ecgjax.jobs.evaluate_setting import ABSENT, Setting, announce, check, set_up, size
 from ecgjax.models import weights as weights_io
-from ecgjax.models.model import Model, load_model
 from ecgjax.reporting import evaluation_report
 from ecgjax.seen import saw
-from ecgjax.tasks import HeadRun, Task
 from ecgjax.training import supervised
 from ecgjax.training.checkpoints import Checkpoints
 from ecgjax.training.interrupt import Interrupt
 from ecgjax.training.logging import MetricLog
-from ecgjax.training.optimiser import group_table
 from ecgjax.training.progress import ProgressBar
 from ecgjax.training.run_directory import RunDirectory
-from ecgjax.training.supervised import Program, TrainState
-
-ABSENT: dict[str, Absent] = {"fixed": "skip", "paper": "half"}
-
-
-class _Setting(NamedTuple):
-    """All that a run is made of."""
-
-    config: ConfigDict
-    directory: RunDirectory
-    head_run: HeadRun
-    reported: tuple[Task, ...]
-    model: Model
-    data: Labelled
-    cutter: Cutter
-    program: Program
-    batches: grain.DatasetIterator
-    steps_per_epoch: int
+from ecgjax.training.supervised import TrainState
 
 
 def run(config: ConfigDict, workdir: Path | None) -> None:
@@ -62,7 +39,7 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
         UserError: config, data, weights or work directory cannot be used, a loss is not finite, the disk is full.
         SystemExit: SIGTERM or Ctrl-C came and everything is saved (143 or 130).
     """
-    _check(config)
+    check(config)
     head_run, reported = tasks.get(config.task)
     directory = RunDirectory.open(workdir, config)
     if directory.done:
@@ -70,8 +47,8 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
         evaluation_report.show(directory.path)
         return
     with Interrupt() as interrupt:
-        setting = _set_up(config, directory, head_run, reported)
-        _announce(setting)
+        setting = set_up(config, directory, head_run, reported)
+        announce(setting)
         state, best, seconds = _train(setting, interrupt)
         _test(setting, state, best, seconds)
         _save(setting, state)
@@ -79,97 +56,7 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
     evaluation_report.show(directory.path)
 
 
-def _check(config: ConfigDict) -> None:
-    mode = supervised.get_mode(config.mode)
-    if config.weights and not mode.pretrained:
-        raise UserError(
-            f"config.weights is {config.weights!r} in mode {config.mode}; expected none: it trains from scratch"
-        )
-    metrics.check_choice("config.protocol", config.protocol, tuple(ABSENT))
-    metrics.check_choice("config.interval.unit", config.interval.unit, ("record", "patient"))
-    metrics.check_choice("config.interval.kind", config.interval.kind, ("percentile", "basic", "bca"))
-    for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("seed", 0)):
-        if config[name] < least:
-            raise UserError(f"config.{name} is {config[name]}; expected {least} or more")
-    for name in ("learning_rate", "rate_factor"):
-        if not config[name] > 0:
-            raise UserError(f"config.{name} is {config[name]}; expected a positive number")
-    if not config.weight_decay >= 0:
-        raise UserError(f"config.weight_decay is {config.weight_decay}; expected 0 or more")
-    if config.interval.replicates < 2:
-        raise UserError(f"config.interval.replicates is {config.interval.replicates}; expected 2 or more")
-    if not 0 < config.interval.level < 1:
-        raise UserError(f"config.interval.level is {config.interval.level}; expected a coverage such as 0.95")
-
-
-def _set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, reported: tuple[Task, ...]) -> _Setting:
-    arguments = {name: value for name, value in config.model_arguments.items() if value is not None}
-    model = load_model(config.model, config.weights, config.seed, **arguments)
-    data = labelled.load(head_run, model.spec.seconds, config.data.store, config.data.labels)
-    if not reported[0].select(data.classes, data.kinds):
-        raise UserError(
-            f"task {reported[0].name}: none of the {len(data.classes)} classes of {data.store.path}, label set "
-            f"{data.label_set!r}, belongs to it; expected classes like {', '.join(reported[0].columns[:4])}"
-        )
-    data = labelled.take(
-        data,
-        ratio=config.data.ratio,
-        method=config.data.subset,
-        validation=config.data.validation,
-        seed=config.seed,
-    )
-    directory.write_environment(seed=config.seed, data={"fingerprint": data.store.fingerprint})
-    cutter = make_cutter(
-        data.store,
-        np.concatenate(list(data.rows.values())),
-        placement=config.data.placement,
-        protocol="paper" if config.protocol == "paper" else "default",
-        seconds=model.spec.seconds,
-        sampling_rate=model.spec.sampling_rate,
-    )
-    batches, _ = training_iterator(
-        data.store,
-        data.rows["train"],
-        batch_size=config.batch_size,
-        seed=config.seed,
-        epochs=config.epochs,
-        seconds=model.spec.seconds,
-        cutter=cutter,
-    )
-    program = supervised.build(
-        model,
-        supervised.get_mode(config.mode),
-        n_classification=data.n_classification,
-        n_regression=data.n_regression,
-        learning_rate=config.learning_rate,
-        rate_factor=config.rate_factor,
-        weight_decay=config.weight_decay,
-        seed=config.seed,
-        paper_groups=config.protocol == "paper",
-    )
-    steps = len(data.rows["train"]) // config.batch_size
-    return _Setting(config, directory, head_run, reported, model, data, cutter, program, batches, steps)
-
-
-def _announce(setting: _Setting) -> None:
-    config, data, program = setting.config, setting.data, setting.program
-    synthetic = " (synthetic, not real patients)" if data.store.meta["source"] == "synthetic" else ""
-    print(f"data      {data.store.path}{synthetic}")
-    counts = ", ".join(f"{len(rows):,} {split}" for split, rows in data.rows.items())
-    print(f"records   {counts}; {data.n_classification} classes, {data.n_regression} regression targets")
-    if any(data.left_out.values()):
-        short = ", ".join(f"{count:,} {split}" for split, count in data.left_out.items() if count)
-        print(f"left out  {short}: shorter than {max(setting.model.spec.seconds, setting.head_run.min_seconds):g} s")
-    print(f"model     {config.model}, {config.weights or 'random initialisation (config.weights names none)'}")
-    length = f"{config.epochs} epochs of {setting.steps_per_epoch} steps"
-    print(f"mode      {config.mode}, protocol {config.protocol}, {length}\n")
-    print(group_table(program.groups))
-    if program.frozen:
-        print(f"frozen encoder: {_size(program.frozen['params']):,} values in evaluation mode, without gradients")
-    print(flush=True)
-
-
-def _train(setting: _Setting, interrupt: Interrupt) -> tuple[TrainState, dict[str, Any], float]:
+def _train(setting: Setting, interrupt: Interrupt) -> tuple[TrainState, dict[str, Any], float]:
     """The state of the best epoch, its epoch and score, and the seconds spent."""
     config, program, data = setting.config, setting.program, setting.data
     started = time.monotonic()
@@ -230,7 +117,7 @@ def _mean_loss(pending: Sequence[Any], step: int) -> float:
     return mean
 
 
-def _validate(setting: _Setting, state: TrainState) -> dict[str, float]:
+def _validate(setting: Setting, state: TrainState) -> dict[str, float]:
     """Record-level validation; the epoch with the largest "validation/score" is tested (protocol 3.3)."""
     data, split = setting.data, setting.data.n_classification
     scores, crops, non_finite = _predict(setting, state, "validation")
@@ -252,7 +139,7 @@ def _validate(setting: _Setting, state: TrainState) -> dict[str, float]:
     return {**values, "validation/score": score}
 
 
-def _predict(setting: _Setting, state: TrainState, split: str) -> tuple[NDArray[np.float32], dict[str, NDArray], int]:
+def _predict(setting: Setting, state: TrainState, split: str) -> tuple[NDArray[np.float32], dict[str, NDArray], int]:
     """Scores (records, outputs) averaged over each record's windows, the windows' own, and how many were not finite."""
     rows, program = setting.data.rows[split], setting.program
     found = []
@@ -271,7 +158,7 @@ def _predict(setting: _Setting, state: TrainState, split: str) -> tuple[NDArray[
     return mean_by_record(crops["crop_scores"], crops["crop_record"], len(rows)), crops, non_finite
 
 
-def _test(setting: _Setting, state: TrainState, best: dict[str, Any], training_seconds: float) -> None:
+def _test(setting: Setting, state: TrainState, best: dict[str, Any], training_seconds: float) -> None:
     config, data, directory = setting.config, setting.data, setting.directory
     started = time.monotonic()
     rows = data.rows["test"]
@@ -330,8 +217,8 @@ def _test(setting: _Setting, state: TrainState, best: dict[str, Any], training_s
             "windows": len(crops["crop_record"]),
             "non_finite_windows": non_finite,
             "parameters": {
-                "trained": _size(state.params),
-                "total": _size(state.params) + _size(setting.program.frozen.get("params", {})),
+                "trained": size(state.params),
+                "total": size(state.params) + size(setting.program.frozen.get("params", {})),
             },
             "seconds": {"training": round(training_seconds, 3), "testing": round(time.monotonic() - started, 3)},
             "best": {**best, "criterion": _CRITERIA[bool(data.n_classification), bool(data.n_regression)]},
@@ -342,7 +229,7 @@ def _test(setting: _Setting, state: TrainState, best: dict[str, Any], training_s
     evaluation_report.draw(directory.path)
 
 
-def _save(setting: _Setting, state: TrainState) -> None:
+def _save(setting: Setting, state: TrainState) -> None:
     """Weights of a trained encoder with its head: the run's directory is then what `load_model` and the export take."""
     config, params = setting.config, jax.device_get(state.params)
     if "encoder" not in params:  # frozen: its weights are where they came from
@@ -362,7 +249,3 @@ _CRITERIA = {
     (False, True): "-mae",
     (True, True): "-(1 - macro_auroc + mae)",
 }
-
-
-def _size(tree: Any) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,140 @@
+"""What an evaluation is made of, checked and put together before it starts; see `ecgjax.jobs.evaluate`."""
+
+from typing import Any, NamedTuple
+
+import grain
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ecgjax.data.batches import training_iterator
+from ecgjax.data.cutter import Cutter, make_cutter
+from ecgjax.errors import UserError
+from ecgjax.evaluation import labelled, metrics
+from ecgjax.evaluation.labelled import Labelled
+from ecgjax.evaluation.metrics import Absent
+from ecgjax.models.model import Model, load_model
+from ecgjax.tasks import HeadRun, Task
+from ecgjax.training import supervised
+from ecgjax.training.optimiser import group_table
+from ecgjax.training.run_directory import RunDirectory
+from ecgjax.training.supervised import Program
+
+ABSENT: dict[str, Absent] = {"fixed": "skip", "paper": "half"}
+
+
+class Setting(NamedTuple):
+    """All that a run is made of."""
+
+    config: ConfigDict
+    directory: RunDirectory
+    head_run: HeadRun
+    reported: tuple[Task, ...]
+    model: Model
+    data: Labelled
+    cutter: Cutter
+    program: Program
+    batches: grain.DatasetIterator
+    steps_per_epoch: int
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses config values that no run can have."""
+    mode = supervised.get_mode(config.mode)
+    if config.weights and not mode.pretrained:
+        raise UserError(
+            f"config.weights is {config.weights!r} in mode {config.mode}; expected none: it trains from scratch"
+        )
+    metrics.check_choice("config.protocol", config.protocol, tuple(ABSENT))
+    metrics.check_choice("config.interval.unit", config.interval.unit, ("record", "patient"))
+    metrics.check_choice("config.interval.kind", config.interval.kind, ("percentile", "basic", "bca"))
+    for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("seed", 0)):
+        if config[name] < least:
+            raise UserError(f"config.{name} is {config[name]}; expected {least} or more")
+    for name in ("learning_rate", "rate_factor"):
+        if not config[name] > 0:
+            raise UserError(f"config.{name} is {config[name]}; expected a positive number")
+    if not config.weight_decay >= 0:
+        raise UserError(f"config.weight_decay is {config.weight_decay}; expected 0 or more")
+    if config.interval.replicates < 2:
+        raise UserError(f"config.interval.replicates is {config.interval.replicates}; expected 2 or more")
+    if not 0 < config.interval.level < 1:
+        raise UserError(f"config.interval.level is {config.interval.level}; expected a coverage such as 0.95")
+
+
+def set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, reported: tuple[Task, ...]) -> Setting:
+    """Loads model and data and builds the training program.
+
+    Raises:
+        UserError: weights, data or task cannot be used together.
+    """
+    arguments = {name: value for name, value in config.model_arguments.items() if value is not None}
+    model = load_model(config.model, config.weights, config.seed, **arguments)
+    data = labelled.load(head_run, model.spec.seconds, config.data.store, config.data.labels)
+    if not reported[0].select(data.classes, data.kinds):
+        raise UserError(
+            f"task {reported[0].name}: none of the {len(data.classes)} classes of {data.store.path}, label set "
+            f"{data.label_set!r}, belongs to it; expected classes like {', '.join(reported[0].columns[:4])}"
+        )
+    data = labelled.take(
+        data,
+        ratio=config.data.ratio,
+        method=config.data.subset,
+        validation=config.data.validation,
+        seed=config.seed,
+    )
+    directory.write_environment(seed=config.seed, data={"fingerprint": data.store.fingerprint})
+    cutter = make_cutter(
+        data.store,
+        np.concatenate(list(data.rows.values())),
+        placement=config.data.placement,
+        protocol="paper" if config.protocol == "paper" else "default",
+        seconds=model.spec.seconds,
+        sampling_rate=model.spec.sampling_rate,
+    )
+    batches, _ = training_iterator(
+        data.store,
+        data.rows["train"],
+        batch_size=config.batch_size,
+        seed=config.seed,
+        epochs=config.epochs,
+        seconds=model.spec.seconds,
+        cutter=cutter,
+    )
+    program = supervised.build(
+        model,
+        supervised.get_mode(config.mode),
+        n_classification=data.n_classification,
+        n_regression=data.n_regression,
+        learning_rate=config.learning_rate,
+        rate_factor=config.rate_factor,
+        weight_decay=config.weight_decay,
+        seed=config.seed,
+        paper_groups=config.protocol == "paper",
+    )
+    steps = len(data.rows["train"]) // config.batch_size
+    return Setting(config, directory, head_run, reported, model, data, cutter, program, batches, steps)
+
+
+def announce(setting: Setting) -> None:
+    """Prints what will be trained on what."""
+    config, data, program = setting.config, setting.data, setting.program
+    synthetic = " (synthetic, not real patients)" if data.store.meta["source"] == "synthetic" else ""
+    print(f"data      {data.store.path}{synthetic}")
+    counts = ", ".join(f"{len(rows):,} {split}" for split, rows in data.rows.items())
+    print(f"records   {counts}; {data.n_classification} classes, {data.n_regression} regression targets")
+    if any(data.left_out.values()):
+        short = ", ".join(f"{count:,} {split}" for split, count in data.left_out.items() if count)
+        print(f"left out  {short}: shorter than {max(setting.model.spec.seconds, setting.head_run.min_seconds):g} s")
+    print(f"model     {config.model}, {config.weights or 'random initialisation (config.weights names none)'}")
+    length = f"{config.epochs} epochs of {setting.steps_per_epoch} steps"
+    print(f"mode      {config.mode}, protocol {config.protocol}, {length}\n")
+    print(group_table(program.groups))
+    if program.frozen:
+        print(f"frozen encoder: {size(program.frozen['params']):,} values in evaluation mode, without gradients")
+    print(flush=True)
+
+
+def size(tree: Any) -> int:
+    """Number of values in a tree of arrays."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
