@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ecgjax.errors import UserError
 from ecgjax.evaluation import limits, scaling
@@ -40,7 +40,7 @@ class Learner:
 
 
 def learners(
-    measured: Mapping[str, tuple[Sequence[float], Sequence[float], NDArray[np.float64]]],
+    measured: Mapping[str, tuple[ArrayLike, ArrayLike, NDArray[np.float64]]],
 ) -> dict[str, Learner]:
     """Fits all models' curves, on the replicates in which every error of every model is defined.
 

@@ -259,7 +259,7 @@ def _aligned(reference: Predictions, other: Predictions, path: Path) -> NDArray[
 def _patients(config: ConfigDict, found: Predictions) -> NDArray[np.str_]:
     head_run, _ = tasks.get(config.task)
     records = labelled.open_for(head_run, config.data.store).records
-    return records.set_index("record_id")["patient_id"].loc[found.record_id].to_numpy()
+    return records.set_index("record_id")["patient_id"].loc[found.record_id.tolist()].to_numpy()
 
 
 def _shown(path: Path, folder: Path) -> str:
