@@ -114,7 +114,7 @@ def test_predictions_are_those_of_the_best_checkpoint(store, tmp_path):
 
 def test_a_finished_run_is_shown_not_repeated(store, finished, monkeypatch, capsys):
     config = make_config(store, labels="joint", protocol="paper", save_crops=True)
-    monkeypatch.setattr(evaluate, "_set_up", None)
+    monkeypatch.setattr(evaluate, "set_up", None)
     evaluate.run(config, finished)
     printed = capsys.readouterr().out
     assert "done already" in printed
