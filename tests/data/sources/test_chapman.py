@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 
 from ecgjax.data.preparation.folds import record_folds
 from ecgjax.data.sources import chapman
-from ecgjax.data.store import open_store
 from ecgjax.errors import UserError
-from ecgjax.prepare import main
 from tests.data.sources import make_chapman
-from tests.data.sources.run_source import run
+from tests.data.sources.run_source import prepared, run
 
 Made = tuple[Path, list[make_chapman.Record]]
 
@@ -176,15 +174,5 @@ def test_any_bytes_are_a_recording_or_refused(tmp_path_factory: pytest.TempPathF
 
 def test_the_command_makes_a_store(made: Made, tmp_path: Path) -> None:
     raw, records = made
-    main(["chapman", f"--raw={raw}", f"--out={tmp_path / 'store'}", "--min-count=10", "--workers=1"])
-    store = open_store(tmp_path / "store")
-    assert store.records["record_id"].tolist() == [record.name for record in records]
-    for record in records:
-        np.testing.assert_allclose(store.signal(record.name), record.millivolts, atol=1e-6)
-    *_, labels, _ = run(chapman, raw, min_count=10)
-    assert store.records["fold"].tolist() == labels.folds.tolist()
-    for label_set, (classes, targets, _) in labels.sets.items():
-        assert store.classes(label_set) == classes
-        np.testing.assert_array_equal(store.targets(label_set), targets)
-    assert not [column for column in store.records if column.startswith("_")]
+    store = prepared(chapman, raw, tmp_path / "store", records, min_count=10, atol=1e-6)
     assert store.classes("all") == ("RBBB", "SB", "TWC")

@@ -13,11 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgjax.data.sources import ptb
-from ecgjax.data.store import open_store
 from ecgjax.errors import UserError
-from ecgjax.prepare import main
 from tests.data.sources import make_ptb
-from tests.data.sources.run_source import run
+from tests.data.sources.run_source import prepared, run
 
 
 @pytest.fixture(scope="module")
@@ -169,16 +167,6 @@ def test_the_genuine_record() -> None:
 
 def test_the_command_makes_a_store(made: tuple[Path, list[make_ptb.Record]], tmp_path: Path) -> None:
     raw, records = made
-    main(["ptb", f"--raw={raw}", f"--out={tmp_path / 'store'}", "--min-count=1", "--workers=1"])
-    store = open_store(tmp_path / "store")
-    assert store.records["record_id"].tolist() == [record.name for record in records]
-    for record in records:
-        np.testing.assert_allclose(store.signal(record.name), record.millivolts, atol=1e-6)
-    *_, labels, _ = run(ptb, raw, min_count=1)
-    assert store.records["fold"].tolist() == labels.folds.tolist()
-    for label_set, (classes, targets, _) in labels.sets.items():
-        assert store.classes(label_set) == classes
-        np.testing.assert_array_equal(store.targets(label_set), targets)
-    assert not [column for column in store.records if column.startswith("_")]
+    store = prepared(ptb, raw, tmp_path / "store", records, min_count=1, atol=1e-6)
     assert store.classes("all")[0] == "Myocardial infarction old"
     assert store.sampling_rate == 1000

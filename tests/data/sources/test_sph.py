@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 
 from ecgjax.data.preparation.folds import patient_folds
 from ecgjax.data.sources import sph
-from ecgjax.data.store import open_store
 from ecgjax.data.stratify import stratify
 from ecgjax.errors import UserError
-from ecgjax.prepare import main
 from tests.data.sources import make_sph
-from tests.data.sources.run_source import run
+from tests.data.sources.run_source import prepared, run
 
 Made = tuple[Path, list[make_sph.Record]]
 
@@ -211,18 +209,7 @@ def test_any_cell_is_parsed_or_refused(cell: str) -> None:
 
 def test_the_command_makes_a_store(made: Made, tmp_path: Path) -> None:
     raw, records = made
-    main(["sph", f"--raw={raw}", f"--out={tmp_path / 'store'}", "--min-count=1", "--workers=1"])
-    store = open_store(tmp_path / "store")
-    assert store.records["record_id"].tolist() == [record.name for record in records]
-    for record in records:
-        # An int16 store rounds to 1 uV.
-        np.testing.assert_allclose(store.signal(record.name), record.millivolts, atol=0.00051)
-    *_, labels, _ = run(sph, raw, min_count=1)
-    assert store.records["fold"].tolist() == labels.folds.tolist()
-    for label_set, (classes, targets, _) in labels.sets.items():
-        assert store.classes(label_set) == classes
-        np.testing.assert_array_equal(store.targets(label_set), targets)
-    assert not [column for column in store.records if column.startswith("_")]
+    store = prepared(sph, raw, tmp_path / "store", records, min_count=1, atol=0.00051)  # An int16 store rounds to 1 uV.
     assert store.classes("all") == ("1", "147", "22", "50", "60", "999")
     assert set(store.records["orig_fold"]) == {"train", "test"}
     assert store.records["aha_code"][2] == "60+310;147"
