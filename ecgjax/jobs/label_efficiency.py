@@ -21,8 +21,8 @@ label_efficiency.json (format 1; numbers that are not defined are null):
         by_seed         [[error for each ratio] for each seed]
         fit             C, alpha, L0 of error(n) = C n^-alpha + L0; limits: {C, alpha, L0: [low, high]}; rmse of the
                         errors about the curve; band: {n, value, low, high}
-        ratio           {N: {...}} for each N asked for and "full", all records of the baseline: n = N; r, low, high:
-                        share of these records with which the model reaches the baseline's error; undefined: share of
+        ratio           {N: {...}} for each N asked for and "full", the most that the baseline had: n = N; r, low,
+                        high: share of N records with which the model reaches the baseline's error; undefined: share of
                         replicates in which it never does. These count as larger than any r, so that high is null if
                         they are many; error: the baseline's at N; needed = r N; extrapolated: N or needed lies outside
                         the sizes that were trained on; reason: why r is null. Empty for the baseline
@@ -32,7 +32,6 @@ label_efficiency.json (format 1; numbers that are not defined are null):
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +94,8 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
     cells = list(_plan(config, directory.path))
     for number, cell in enumerate(cells, 1):
         done = RunDirectory.open(cell.path, cell.config).done
-        heading = f"training {number} of {len(cells)}: {cell.name}, ratio {Fraction(cell.ratio)}, seed {cell.seed}"
-        print(f"\n=== {heading}{': done already' if done else ''}", flush=True)
+        what = f"{cell.name}, ratio {efficiency_report.share(cell.ratio)}, seed {cell.seed}"
+        print(f"\n=== training {number} of {len(cells)}: {what}{': done already' if done else ''}", flush=True)
         if not done:
             evaluate.run(cell.config, cell.path)
     directory.write_json(RESULTS, _summarise(config, cells, directory.path))
@@ -142,11 +141,17 @@ def _plan(config: ConfigDict, folder: Path) -> Iterator[_Cell]:
                     )
                     sizes[key] = len(part.rows["train"])
                 cell = ConfigDict({"job": "evaluate", **shared, **own.to_dict(), "seed": seed, "save_crops": False})
-                cell.data.ratio = ratio
+                cell.data.ratio = float(ratio)
                 # Fewer records than a batch would be no step at all.
                 cell.batch_size = min(config.batch_size, sizes[key])
-                share = str(Fraction(ratio).limit_denominator(10_000)).replace("/", "-")
+                share = efficiency_report.share(ratio).replace("/", "-")
                 yield _Cell(name, ratio, seed, trainings / name / f"ratio_{share}_seed_{seed}", cell)
+    tested = [data.rows["test"] for data in loaded.values()]
+    if not all(np.array_equal(rows, tested[0]) for rows in tested):
+        raise UserError(
+            f"task {config.task}: windows of {' and '.join(f'{seconds:g}' for seconds in sorted(loaded))} s leave out "
+            "different test records; expected models that can be tested on the same ones"
+        )
     for seconds in loaded:
         counts = {sizes[seconds, ratio, seed] for ratio in config.ratios for seed in config.seeds}
         if len(counts) < 3:
@@ -244,10 +249,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Predictions]:
 
 
 def _aligned(reference: Predictions, other: Predictions, path: Path) -> NDArray[np.float32]:
-    """Scores with the records of another run, in its order.
-
-    Models with windows of other lengths may leave out other records; then nothing can be compared.
-    """
+    """Scores of a run in the order of another run's records."""
     order, wanted = np.argsort(other.record_id), np.argsort(reference.record_id)
     if other.labels != reference.labels or not np.array_equal(other.record_id[order], reference.record_id[wanted]):
         raise UserError(f"{path}: was tested on other records or labels than the first training; expected the same")

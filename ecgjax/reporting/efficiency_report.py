@@ -63,6 +63,11 @@ def read(folder: Path) -> dict[str, Any]:
     return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
 
 
+def share(ratio: float) -> str:
+    """A ratio as people write it, e.g. 1/128."""
+    return str(Fraction(ratio).limit_denominator(1_000_000))
+
+
 def errors_table(found: Mapping[str, Any]) -> Table:
     """Error of each model after training on each share."""
     table = _table(f"error: {found['error']}", ["ratio"])
@@ -72,7 +77,7 @@ def errors_table(found: Mapping[str, Any]) -> Table:
         table.add_column("records", justify="right")
         table.add_column(f"{model_name(entry['model'])}, {mode_name(entry['mode'])}", justify="right")
     for k, ratio in enumerate(found["ratios"]):
-        row = [str(Fraction(ratio).limit_denominator(10_000))]
+        row = [share(ratio)]
         for name in names:
             entry = found["models"][name]
             row += [f"{entry['n'][k]:,.0f}", _limits(*(entry[key][k] for key in ("value", "low", "high")))]

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from ecgjax.data.store import open_store
 from ecgjax.data.store_writer import StoreWriter
 from ecgjax.data.subsets import subset
 from ecgjax.errors import UserError
-from ecgjax.evaluation import scaling
+from ecgjax.evaluation import labelled, scaling
 from ecgjax.evaluation.collect import collect
 from ecgjax.jobs import evaluate, label_efficiency
 from ecgjax.reporting import efficiency_report
@@ -269,6 +270,24 @@ def test_cells_of_another_config_are_refused(store, study, tmp_path):
     config = _config(store, cells=str(study / "cells"), epochs=3)
     with pytest.raises(UserError, match=r"config.epochs was 2 and is 3"):
         label_efficiency.run(config, tmp_path)
+
+
+def test_models_that_cannot_be_tested_on_the_same_records_are_refused(measured, tmp_path, monkeypatch):
+    """One of the 2.5 s recordings is cut to 2 s: long enough for one model only."""
+    config = _config(measured, "amplitude", **{"models.tiny_linear.model_arguments.seconds": 2.0})
+    load = labelled.load
+
+    def shorter(run, seconds, *arguments):
+        data = load(run, seconds, *arguments)
+        return replace(data, rows={**data.rows, "test": data.rows["test"][int(seconds > 2) :]})
+
+    monkeypatch.setattr(labelled, "load", shorter)
+    with pytest.raises(UserError, match=r"windows of 2 and 2.5 s leave out different test records"):
+        label_efficiency.run(config, tmp_path)
+
+
+def test_shares_are_written_as_people_write_them():
+    assert [efficiency_report.share(ratio) for ratio in (1, 1 / 128, 0.3, 1e-5)] == ["1", "1/128", "3/10", "1/100000"]
 
 
 def test_choices():
