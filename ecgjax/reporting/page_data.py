@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ecgjax.reporting import style
 
 DIGITS = 5
@@ -52,7 +54,13 @@ def _labels(labels: Mapping[str, Mapping[str, Any]], sets: dict[tuple[Any, ...],
     values = list(labels.values())
     counts = tuple(tuple(label[key] for label in values) for key in ("known", "positives"))
     index = sets.setdefault((tuple(labels), *counts), len(sets))
-    return [index, *([_rounded(label[key]) for label in values] for key in ("value", "low", "high"))]
+    return [index, *(_column([label[key] for label in values]) for key in ("value", "low", "high"))]
+
+
+def _column(values: list[float | None]) -> list[float | None]:
+    """As `_rounded`, for many numbers."""
+    known = np.array([np.nan if value is None else value for value in values], float)
+    return [value if value == value else None for value in np.round(known, DIGITS).tolist()]
 
 
 def _rounded(value: Any) -> Any:

@@ -144,9 +144,9 @@ def paper(found: Mapping[str, Any] | None) -> str:
         return ""
     counts = found["counts"]
     words = (
-        f"{counts['cells']} results have a published value: {counts['close']} differ by at most 0.01, the intervals of "
-        f"{counts['overlap']} overlap. {counts['flagged']} published values are not to be taken at face value; of the "
-        f"others, {counts['unflagged_apart']} have intervals apart from ours."
+        f"Results with a published value: {counts['cells']}. Differing by at most 0.01: {counts['close']}; with "
+        f"intervals that overlap: {counts['overlap']}. Published values not to be taken at face value: "
+        f"{counts['flagged']}; others with intervals apart from those here: {counts['unflagged_apart']}."
     )
     heads = ("Task", "Model", "Mode", "Protocol", "Here", "Published", "Difference", "Intervals", "Remark")
     kinds = ("", "", "", "wide", "n", "n", "n", "", "wide")

@@ -36,11 +36,12 @@ def draw(
     values = np.array([[np.nan if x is None else x for x in row] for row in matrix], float)
     row_names, column_names = _thin(layers_x), _thin(layers_y)
     cell = min(_CELL, 7.5 / max(len(layers_x), len(layers_y)))
-    width, height = cell * len(layers_y), cell * len(layers_x)
+    # The axes' own labels need some length too.
+    width, height = max(cell * len(layers_y), 1.5), max(cell * len(layers_x), 1.7)
     left = 0.55 + style.text_width([name for _, name in row_names], 7.5)
     below = 0.35 + style.text_width([name for _, name in column_names], 7.5)
     total = style.wide_enough(left + width + 1.0, title, subtitle)
-    figure = style.sheet(total, 0.75 + max(height, 1.6) + below, title, subtitle)
+    figure = style.sheet(total, 0.75 + height + below, title, subtitle)
     axes = style.place(figure, left, 0.65, width, height)
     # Unbiased estimates may lie a little below 0 or above 1: they are written as they are and drawn as 0 or 1.
     image = axes.pcolormesh(np.ma.masked_invalid(values), cmap="viridis", vmin=0, vmax=1)
@@ -55,7 +56,7 @@ def draw(
     axes.set_xlabel(f"layers of {style.plain(style.model_name(model_y))}")
     if cell > 0.27:
         _write(axes, values)
-    bar = style.place(figure, left + width + 0.18, 0.65, 0.14, min(max(height, 1.6), 2.6))
+    bar = style.place(figure, left + width + 0.18, 0.65, 0.14, min(height, 2.6))
     figure.colorbar(image, cax=bar, label="linear CKA (no unit)")
     return figure
 
