@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 from numpy.typing import NDArray
 
 from ecgjax.errors import UserError, disk_errors
@@ -24,9 +25,13 @@ from ecgjax.evaluation.bootstrap import Kind, influences, replicate_values
 from ecgjax.evaluation.collect import Cell, Predictions, fingerprint
 from ecgjax.evaluation.replicated import Replicated, interval
 from ecgjax.evaluation.resamples import draw_counts, unit_indices
+from ecgjax.evaluation.results import RESULTS
 
 METRICS = {"auroc": "classification", "mae": "regression"}
 FILE_FORMAT = "ecgjax cell 1"
+REPLICATES = "replicates"
+"""Folder of a run with its values for a report of default settings, which need not be computed there."""
+
 _TOLERANCE = 1e-4  # between results.json and what its predictions give
 
 
@@ -143,6 +148,29 @@ def compute(cell: Cell, found: Predictions, settings: Bootstrap) -> list[CellVal
             )
         )
     return values
+
+
+def keep(folder: Path) -> None:
+    """Writes a run's values with the default settings below its own folder; warns if a report could not use the run.
+
+    Args:
+        folder: of a run with results.json and predictions.npz.
+
+    Raises:
+        UserError: the disk is full, or may not be written.
+    """
+    results, settings = json.loads((folder / RESULTS).read_text(encoding="utf-8")), Bootstrap()
+    cell = Cell(folder, folder.name, results["model"], results, config={}, environment={})
+    content = cell.read()
+    try:
+        values = compute(cell, cell.predictions(content), settings)
+    except UserError as error:
+        logging.warning("%s: a report will leave this run out: %s", folder, error)
+        return
+    path = folder / REPLICATES / file_name(cell, content, settings)
+    with disk_errors(path):
+        path.parent.mkdir(exist_ok=True)
+    write(path, values, settings)
 
 
 def write(path: Path, values: Iterable[CellValue], settings: Bootstrap) -> None:

@@ -32,7 +32,7 @@ OTHER_JOBS: dict[str, dict[str, type | tuple[type, ...]]] = {
 """Jobs whose finished runs a report shows beside the evaluations, and what of JOB.json it reads."""
 
 _MARKS = {CONFIG, results_format.RESULTS, results_format.PREDICTIONS, DONE}
-_INSIDE = {"checkpoints", "tensorboard", "figures", "weights"}
+_INSIDE = {"checkpoints", "tensorboard", "figures", "weights", "replicates"}
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("model", "task", "run", "mode", "protocol", "absent", "ecgjax"), str),
     **dict.fromkeys(("arguments", "data", "records", "parameters", "seconds", "tasks"), dict),

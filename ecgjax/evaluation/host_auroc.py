@@ -70,7 +70,7 @@ def weighted_sums(score: NDArray, rare: NDArray, common: NDArray, blocks: list[N
         smaller = weights[rare]
         found = _weighted(smaller, below[low])
         found += found if untied else _weighted(smaller, below[high])
-        parts.append((found, smaller.sum(axis=0, dtype=np.int64), below[-1]))
+        parts.append((found, smaller.sum(axis=0, dtype=np.uint16), below[-1]))
     return Sums(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 

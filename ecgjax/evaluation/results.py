@@ -26,6 +26,8 @@ results.json (format 1):
 
 Numbers that are not defined are null. predictions.npz holds record_id, patient_id, targets, scores (probabilities, or
 standardised values), labels, kinds; with crops: crop_record (index into record_id), crop_start (seconds), crop_scores.
+replicates/ holds the values on the resamples that reports share (`ecgjax.evaluation.cell_values`), so that a report
+need not compute them.
 """
 
 from collections.abc import Mapping, Sequence

@@ -18,7 +18,7 @@ from ecgjax import tasks
 from ecgjax.data.batches import evaluation_iterator
 from ecgjax.data.crops import mean_by_record
 from ecgjax.errors import UserError
-from ecgjax.evaluation import metrics, results
+from ecgjax.evaluation import cell_values, metrics, results
 from ecgjax.jobs.evaluate_setting import ABSENT, Setting, announce, check, set_up, size
 from ecgjax.models import weights as weights_io
 from ecgjax.reporting import evaluation_report
@@ -226,6 +226,7 @@ def _test(setting: Setting, state: TrainState, best: dict[str, Any], training_se
             "tasks": {name: summary for name, summary in summaries.items() if summary is not None},
         },
     )
+    cell_values.keep(directory.path)
     evaluation_report.draw(directory.path)
 
 

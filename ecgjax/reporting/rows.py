@@ -43,7 +43,7 @@ class Entry:
 def of_runs(
     cells: Sequence[Cell], settings: Bootstrap, folder: Path, *, workers: int, tick: Callable[[], None]
 ) -> tuple[list[Entry], list[tuple[str, str]]]:
-    """Rows of finished runs; what can be read below `folder` is not computed again.
+    """Rows of finished runs; what can be read below `folder` or the run's own folder is not computed again.
 
     Args:
         cells: the runs.
@@ -63,13 +63,14 @@ def of_runs(
         try:
             content = cell.read()
             path = folder / cell_values.file_name(cell, content, settings)
-            values = _kept(path, settings)
+            there = _kept(path, settings)
+            values = there or _kept(cell.path / cell_values.REPLICATES / path.name, settings)
             if values is None:
                 values = cell_values.compute(cell, cell.predictions(content), settings)
         except UserError as error:
             return cell.key, str(error)
         else:
-            if not path.is_file():
+            if there is None:
                 cell_values.write(path, values, settings)
         finally:
             tick()
@@ -161,8 +162,7 @@ def _unranked() -> dict[str, Any]:
 def _kept(path: Path, settings: Bootstrap) -> list[CellValue] | None:
     try:
         return cell_values.read(path, settings) if path.is_file() else None
-    except UserError:  # damaged; its name says that the settings are ours
-        path.unlink()
+    except UserError:  # damaged: its name says that the settings are ours
         return None
 
 

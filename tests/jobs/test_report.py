@@ -158,6 +158,17 @@ def test_a_second_report_computes_nothing(made: tuple[Path, dict], monkeypatch: 
         assert pair["significant"] == (adjusted < 0.05).tolist()
 
 
+def test_what_runs_keep_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark(tmp_path, tasks=("ptbxl_sub",))
+    expected = make(tmp_path, **{"interval.replicates": 1000})
+    for run in (tmp_path / "runs").rglob("DONE"):
+        cell_values.keep(run.parent)
+    for path in (tmp_path / "report" / "cells").iterdir():
+        path.unlink()
+    monkeypatch.setattr(cell_values, "compute", None)
+    assert make(tmp_path, **{"interval.replicates": 1000})["rows"] == expected["rows"]
+
+
 def test_damaged_replicates_are_made_again(tmp_path: Path) -> None:
     report = make(benchmark(tmp_path, tasks=("ptbxl_sub",)))
     path = next((tmp_path / "report" / "cells").iterdir())
