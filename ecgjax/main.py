@@ -20,7 +20,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "One of the files in c
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is written; made if missing.")
 _DEBUG = flags.DEFINE_bool("debug", False, "Show tracebacks of usage and input errors.")
 
-JOBS = ("pretrain", "evaluate", "features", "label_efficiency", "similarity", "report")
+JOBS = ("pretrain", "evaluate", "features", "label_efficiency", "similarity", "report", "sweep")
 
 
 def run(config: ConfigDict, workdir: Path | None) -> None:

@@ -58,7 +58,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self.meta = _read_meta(self.path)
+        self.meta = read_meta(self.path)
         small = {
             name: _read_checked(self.path, name, self.meta)
             for name in ("records.parquet", "labels.npz", "classes.json")
@@ -197,7 +197,12 @@ def fingerprint(meta: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Content of a store's meta.json, checked with the sizes of all files; cheap where a whole store is not needed.
+
+    Raises:
+        UserError: not a store, a format this version does not read, or a file missing or of the wrong size.
+    """
     path = folder / "meta.json"
     if not path.is_file():
         raise UserError(f"{folder}: not a store (it has no meta.json); expected a folder that ecgjax.prepare wrote")

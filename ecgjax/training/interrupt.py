@@ -8,6 +8,8 @@ from types import FrameType
 class Interrupt:
     """Catches the first SIGTERM or SIGINT while in use as a context manager; a second one ends the process at once.
 
+    One within another (a cell of a sweep) tells the outer one, which goes on to see it when the inner one has ended.
+
     Attributes:
         signal: the signal's number once it came, else None.
     """
@@ -34,5 +36,8 @@ class Interrupt:
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
+        outer = getattr(self._before[signal.Signals(number)], "__self__", None)
+        if isinstance(outer, Interrupt):
+            outer.signal = number
         for caught in self._SIGNALS:
             signal.signal(caught, signal.SIG_DFL)

@@ -60,7 +60,7 @@ class ProgressBar:
         rate = self._rate(step, now)
         if rate:
             records = "" if self._records is None else f"  {rate * self._records:,.1f} records/s"
-            text += f"{records}  ETA {_clock((self._total - step) / rate)}"
+            text += f"{records}  ETA {clock((self._total - step) / rate)}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, text=text)
         elif now - self._last_line >= _SECONDS_BETWEEN_LINES or step == self._total:
@@ -75,7 +75,8 @@ class ProgressBar:
         return (step - first_step) / (now - first_time) if step > first_step and now > first_time else None
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

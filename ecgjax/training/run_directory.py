@@ -53,12 +53,12 @@ class RunDirectory:
         with disk_errors(workdir):
             workdir.mkdir(parents=True, exist_ok=True)
         directory = cls(workdir)
-        plain = _plain(config)
+        here = plain(config)
         there = directory._read("config.json")
         if there is not None:
-            _check_same(workdir, there, plain)
+            _check_same(workdir, there, here)
         elif jax.process_index() == 0:
-            atomic.write_json(workdir / "config.json", plain)
+            atomic.write_json(workdir / "config.json", here)
         return directory
 
     @property
@@ -122,7 +122,8 @@ class RunDirectory:
             raise UserError(f"{file}: not readable as JSON ({error}); expected what a run wrote there") from error
 
 
-def _plain(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+def plain(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json holds of a config."""
     mapping = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     return json.loads(json.dumps(mapping, default=str))
 

@@ -35,5 +35,5 @@ def test_terminal_bar():
 
 
 def test_clock():
-    assert progress._clock(59.6) == "1:00"
-    assert progress._clock(3 * 3600 + 61) == "3:01:01"
+    assert progress.clock(59.6) == "1:00"
+    assert progress.clock(3 * 3600 + 61) == "3:01:01"

@@ -1,0 +1,1 @@
+"""What people run: a config for each thing, named by --config."""

@@ -1,0 +1,157 @@
+"""Job "sweep": many evaluations, none twice; see configs/sweep_smoke.py.
+
+A sweep's directory holds plan.json (its cells), cells/NAME (each a run of evaluate, with log.txt; a link where
+config.cells names another place), status.json (`ecgjax.sweep.status`; status-I-of-N.json of a shard) and cells.csv.
+"""
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from ecgjax import atomic
+from ecgjax.errors import UserError
+from ecgjax.reporting import sweep_tables
+from ecgjax.sweep import plan as planning
+from ecgjax.sweep import runner, summary
+from ecgjax.sweep.plan import Plan
+from ecgjax.sweep.status import Status, title
+
+CELLS, CSV = "cells", "cells.csv"
+
+
+def run(config: ConfigDict, workdir: Path | None, run_cell: runner.RunCell | None = None) -> None:
+    """Plans; with `config.dry_run` prints the plan, else runs what is not done, then prints values and failures.
+
+    Args:
+        config: see configs/sweep_smoke.py.
+        workdir: the sweep's directory; a dry run needs none.
+        run_cell: what runs a cell; None is `ecgjax.jobs.evaluate.run`.
+
+    Raises:
+        UserError: config, axes, weights, data or directory cannot be used, or the disk is full.
+        SystemExit: 1 if cells are not done in the end; 143 or 130 after SIGTERM or Ctrl-C, with everything saved.
+    """
+    if config.retries < 0:
+        raise UserError(f"config.retries is {config.retries}; expected 0 or more")
+    index, count = planning.parse_shard(config.shard)
+    plan = planning.make(config)
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    store = _store(config, workdir)
+    if config.dry_run:
+        _show_plan(plan, plan.shard(index, count), store, console)
+        return
+    workdir = planning.claim(workdir, config, plan)
+    assert store is not None  # there is a work directory
+    cells = plan.shard(index, count)
+    done = sum(summary.finished(store / cell.name) for cell in cells)
+    _say(plan, len(cells), done, index, count, console)
+    name = "status.json" if count == 1 else f"status-{index}-of-{count}.json"
+    status = Status(cells, workdir / name, f"{index}/{count}")
+    try:
+        with status:
+            runner.run(cells, store, status, retries=config.retries, run_cell=run_cell)
+    except SystemExit:
+        left = len(cells) - len(status.done)
+        print(f"stopped with {left} of {len(cells)} cells left; start the same command again", file=sys.stderr)
+        raise
+    finally:
+        runner.link(cells, store, workdir / CELLS)
+    _show_results(plan, store, workdir, console)
+    _end(status, len(cells), store, workdir, console)
+
+
+def _store(config: ConfigDict, workdir: Path | None) -> Path | None:
+    if config.cells:
+        return Path(config.cells)
+    return workdir / CELLS if workdir else None
+
+
+def _say(plan: Plan, cells: int, done: int, index: int, count: int, console: Console) -> None:
+    shard = "" if count == 1 else f", {cells:,} of them in shard {index}/{count}"
+    console.print(f"{len(plan.cells):,} cells{shard}; {done:,} done already", soft_wrap=True)
+    if plan.repeated:
+        console.print(f"{plan.repeated:,} points of the axes are cells that were there already", soft_wrap=True)
+    for reason, points in plan.missing.items():
+        console.print(f"left out  {points:,} cells: {reason}", soft_wrap=True)
+
+
+def _show_plan(plan: Plan, cells: tuple[runner.Cell, ...], store: Path | None, console: Console) -> None:
+    import jax
+
+    from ecgjax.sweep import costs
+
+    done = {cell.name for cell in cells if store and summary.finished(store / cell.name)}
+    measured = costs.throughputs([store] if store else [])
+    estimated = {cell.name: costs.of_cell(cell, measured) for cell in cells}
+    if cells:
+        console.print(sweep_tables.plan_table(cells, estimated, done))
+    _say(plan, len(cells), len(done), 1, 1 if len(cells) == len(plan.cells) else 2, console)
+    groups: dict[str, int] = {}
+    for cell in cells:
+        groups[cell.group] = groups.get(cell.group, 0) + 1
+    shared = [size for size in groups.values() if size > 1]
+    console.print(
+        f"{len(groups):,} groups; {sum(shared):,} cells in {len(shared):,} groups see the same batches through the "
+        "same frozen encoder",
+        soft_wrap=True,
+    )
+    devices = jax.devices()
+    console.print(
+        f"Estimates for {len(devices)} x {devices[0].device_kind}, of what is left: FLOPs as XLA counts them before "
+        "optimisation, encoders only; memory is the largest cell's weights, optimiser state and signals, activations "
+        "come on top; time from finished cells of the same kind on this device, - where there is none.",
+        soft_wrap=True,
+    )
+
+
+def _show_results(plan: Plan, store: Path, workdir: Path, console: Console) -> None:
+    found = runner.summaries(plan.cells, store)
+    if not found:
+        return
+    varying = plan.varying()
+    rows = []
+    for cell in plan.cells:
+        for task, metrics in found.get(cell.name, {"values": {}})["values"].items():
+            for metric, values in metrics.items():
+                rows.append(
+                    {
+                        "cell": cell.name,
+                        **{key: cell.settings[key] for key in ("model", "mode", "seed")},
+                        **{key: cell.point.get(key) for key in varying},
+                        "task": task,
+                        "metric": metric,
+                        **values,
+                        "validation": found[cell.name]["validation"],
+                    }
+                )
+    _write_csv(workdir / CSV, rows)
+    table, hidden = sweep_tables.results_table(plan.cells, found, varying)
+    console.print(table)
+    if hidden:
+        console.print(f"... {hidden:,} rows more in {workdir / CSV}", soft_wrap=True)
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with atomic.replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _end(status: Status, cells: int, store: Path, workdir: Path, console: Console) -> None:
+    for name, (reason, attempts) in status.failures.items():
+        tried = f" ({attempts} attempts)" if attempts > 1 else ""
+        failed = title(status.cells[name])
+        console.print(f"failed    {failed}: {reason}{tried}", soft_wrap=True, markup=False)
+        console.print(f"          {store / name / runner.LOG}, {runner.ERROR}", soft_wrap=True, markup=False)
+    console.print(f"{len(status.done):,} of {cells:,} cells done, {len(status.failures):,} failed", soft_wrap=True)
+    console.print(f"every cell  {workdir / CSV}", soft_wrap=True)
+    console.print(
+        f"a report    python -m ecgjax.main --config=configs/report.py --config.runs={workdir}", soft_wrap=True
+    )
+    if len(status.done) < cells:
+        raise SystemExit(1)

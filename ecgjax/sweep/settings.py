@@ -1,0 +1,39 @@
+"""The config of any sweep: its axes, and how it is run."""
+
+from ml_collections import ConfigDict, config_dict
+
+from configs import evaluate
+from ecgjax.sweep.axes import Axes
+
+
+def sweep_config(axes: Axes) -> ConfigDict:
+    """A sweep's config: all but its axes as it is by default."""
+    config = ConfigDict({"job": "sweep"})
+    config.axes = axes  # a cell for each point; see ecgjax.sweep.axes
+    config.common = common_fields()  # fields of configs/evaluate.py for all cells, e.g. --config.common.epochs=10
+    config.weights = config_dict.placeholder(str)  # folder with weights by model name; none: random initialisation
+    config.stores = config_dict.placeholder(str)  # folder with stores by data source, e.g. STORES/ptbxl
+    config.skip_missing = False  # leave out the cells whose weights or store are not there, instead of refusing
+    config.cells = config_dict.placeholder(str)  # where cells are kept, to share them between sweeps; none: workdir
+    config.shard = config_dict.placeholder(str)  # I/N: this process does the I-th part of N, for job arrays
+    config.retries = 1  # of a cell that failed, after all others
+    config.dry_run = False  # only print the plan: cells, groups, estimates of FLOPs, memory and time
+    return config
+
+
+def common_fields() -> ConfigDict:
+    """The fields of configs/evaluate.py that any model has, with no value."""
+    config = evaluate.get_config()
+    with config.unlocked():
+        del config["job"], config["model_arguments"]
+    return _emptied(config)
+
+
+def _emptied(config: ConfigDict) -> ConfigDict:
+    emptied = ConfigDict()
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            emptied[key] = _emptied(value)
+        else:
+            emptied[key] = config_dict.placeholder(config.get_type(key))
+    return emptied

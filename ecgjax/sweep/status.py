@@ -1,0 +1,180 @@
+"""How a sweep stands: counted, estimated, shown on a terminal, and written to status.json.
+
+status.json:
+
+    state       "running", "stopped" (by a signal), "failed" (ended with cells that are not done) or "done"
+    shard       "I/N"
+    cells       all; done, failed, elsewhere (another process runs them), left
+    running     name and point of the cell that this process runs, null between cells
+    eta         seconds left, from cells of the same model and mode that ended here; null before one has
+    per_hour    cells that ended here per hour of running
+    best        head run -> cell, point, validation score of its best checkpoint: the best by validation so far
+    failures    cell, point, reason, attempts
+    updated     when this was written, UTC
+"""
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ecgjax import atomic
+from ecgjax.sweep.cells import Cell
+from ecgjax.training.progress import clock
+
+_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_FILES = 1.0
+
+
+class Status:
+    """The state of a sweep in this process.
+
+    Args:
+        cells: of this process's shard.
+        file: status.json.
+        shard: "I/N".
+        stream: where progress is shown; standard error by default.
+    """
+
+    def __init__(self, cells: Sequence[Cell], file: Path, shard: str = "1/1", stream: TextIO | None = None) -> None:
+        self.cells, self._file, self._shard = {cell.name: cell for cell in cells}, file, shard
+        self.done: set[str] = set()
+        self.elsewhere: set[str] = set()
+        self.failures: dict[str, tuple[str, int]] = {}
+        self._running: Cell | None = None
+        self._best: dict[str, tuple[float, Cell]] = {}
+        self._seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._stream = stream or sys.stderr
+        self._last_file = self._last_line = float("-inf")
+        self._bar: Progress | None = None
+        if self._stream.isatty():
+            columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
+            console = Console(file=self._stream)
+            self._bar = Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False)
+            self._task = self._bar.add_task("sweep", total=len(self.cells), text="")
+
+    def __enter__(self) -> "Status":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        ended = "done" if len(self.done) == len(self.cells) else "failed"
+        self.write("stopped" if kind is not None and issubclass(kind, SystemExit | KeyboardInterrupt) else ended)
+
+    def start(self, cell: Cell) -> None:
+        """A cell begins here."""
+        self._running = cell
+        self._show()
+
+    def finish(self, cell: Cell, summary: Mapping[str, Any], seconds: float | None = None) -> None:
+        """A cell is done: here in `seconds`, or before or elsewhere."""
+        self._running = None
+        self.done.add(cell.name)
+        self.elsewhere.discard(cell.name)
+        self.failures.pop(cell.name, None)
+        if seconds is not None:
+            self._seconds[cell.model, cell.mode].append(seconds)
+        score, run = summary["validation"], cell.identity["run"]["name"]
+        if score is not None and (run not in self._best or score > self._best[run][0]):
+            self._best[run] = score, cell
+        self._show()
+
+    def fail(self, cell: Cell, reason: str, attempts: int) -> None:
+        """A cell failed."""
+        self._running = None
+        self.failures[cell.name] = reason, attempts
+        self._show()
+
+    def skip(self, cell: Cell) -> None:
+        """Another process runs the cell."""
+        self.elsewhere.add(cell.name)
+        self._show()
+
+    def eta(self) -> float | None:
+        """Seconds left: a cell takes as long as those of its model and mode did on average, else as all did."""
+        known = [seconds for found in self._seconds.values() for seconds in found]
+        if not known:
+            return None
+        overall = sum(known) / len(known)
+        total = 0.0
+        for name, cell in self.cells.items():
+            if name not in self.done and name not in self.failures:
+                found = self._seconds.get((cell.model, cell.mode))
+                total += sum(found) / len(found) if found else overall
+        return total
+
+    def as_dict(self, state: str = "running") -> dict[str, Any]:
+        """Content of status.json."""
+        known = [seconds for found in self._seconds.values() for seconds in found]
+        running = self._running
+        return {
+            "state": state,
+            "shard": self._shard,
+            "cells": {"all": len(self.cells), **self._counts()},
+            "running": running and {"cell": running.name, "point": running.point},
+            "eta": self.eta(),
+            "per_hour": round(3600 * len(known) / sum(known), 1) if known and sum(known) else None,
+            "best": {
+                run: {"cell": cell.name, "point": cell.point, "validation": score}
+                for run, (score, cell) in self._best.items()
+            },
+            "failures": [
+                {"cell": name, "point": self.cells[name].point, "reason": reason, "attempts": attempts}
+                for name, (reason, attempts) in self.failures.items()
+            ],
+            "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def write(self, state: str = "running") -> None:
+        """Writes status.json."""
+        atomic.write_json(self._file, self.as_dict(state))
+
+    def _counts(self) -> dict[str, int]:
+        done, failed, elsewhere = len(self.done), len(self.failures), len(self.elsewhere)
+        return {"done": done, "failed": failed, "elsewhere": elsewhere, "left": len(self.cells) - done - failed}
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        if now - self._last_file >= _SECONDS_BETWEEN_FILES:
+            self._last_file = now
+            self.write()
+        last = len(self.done) + len(self.failures) == len(self.cells)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=len(self.done), text=self._text())
+        elif now - self._last_line >= _SECONDS_BETWEEN_LINES or (last and self._last_line > float("-inf")):
+            self._last_line = now
+            print(f"sweep  {len(self.done)}/{len(self.cells)}  {self._text()}", file=self._stream, flush=True)
+
+    def _text(self) -> str:
+        counts = self._counts()
+        parts = [f"{counts[key]} {key}" for key in ("failed", "elsewhere") if counts[key]]
+        eta = self.eta()
+        parts += [f"ETA {clock(eta)}"] if eta else []
+        if self._running is not None:
+            parts.append(f"now {title(self._running)}")
+        if self._best:
+            run, (score, cell) = next(reversed(self._best.items()))
+            parts.append(f"best {run} {score:.3f} (validation) {cell.model} {cell.mode}")
+        return "  ".join(parts)
+
+
+def title(cell: Cell) -> str:
+    """A cell in a few words: what it is, then the rest of its point."""
+    rest = (
+        f"{field.rpartition('.')[2]}={value}"
+        for field, value in cell.point.items()
+        if field not in ("model", "task", "mode")
+    )
+    return " ".join((cell.model, cell.mode, cell.identity["run"]["name"], *rest))

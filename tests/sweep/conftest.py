@@ -1,0 +1,3 @@
+from tests.jobs.conftest import store, tiny
+
+__all__ = ["store", "tiny"]
