@@ -60,7 +60,7 @@ def run(config: ConfigDict, workdir: Path | None, run_cell: runner.RunCell | Non
         raise
     finally:
         runner.link(cells, store, workdir / CELLS)
-    _show_results(plan, store, workdir, console)
+    _show_results(plan, status, store, workdir, console)
     _end(status, len(cells), store, workdir, console)
 
 
@@ -108,8 +108,9 @@ def _show_plan(plan: Plan, cells: tuple[runner.Cell, ...], store: Path | None, c
     )
 
 
-def _show_results(plan: Plan, store: Path, workdir: Path, console: Console) -> None:
-    found = runner.summaries(plan.cells, store)
+def _show_results(plan: Plan, status: Status, store: Path, workdir: Path, console: Console) -> None:
+    others = [cell.name for cell in plan.cells if cell.name not in status.cells]  # of other shards
+    found = {**status.done, **{name: summary.read(store / name) for name in others if summary.finished(store / name)}}
     if not found:
         return
     varying = plan.varying()

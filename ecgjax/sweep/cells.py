@@ -18,7 +18,7 @@ from ecgjax.data.store import read_meta
 from ecgjax.errors import UserError
 from ecgjax.models import weights as weights_io
 from ecgjax.models.encoder import ModelSpec
-from ecgjax.tasks import HeadRun
+from ecgjax.tasks import HeadRun, Task
 from ecgjax.training.run_directory import FREE_FIELDS
 from ecgjax.training.supervised import MODES
 
@@ -104,8 +104,7 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
         "arguments": arguments,
         "weights": sha256,
         "data": _fingerprint(head_run.source, settings["data.store"]),
-        "run": asdict(head_run),
-        "tasks": [asdict(task) for task in sorted(reported, key=lambda task: task.name)],
+        **_defined(head_run, reported),
     }
     name = hashed(identity)
     group = name if mode.trains_encoder else hashed(_shared(identity, spec, head_run))
@@ -125,6 +124,11 @@ def hashed(content: Any) -> str:
 def flat(config: ConfigDict) -> dict[str, Any]:
     """Dotted fields that have a value."""
     return {key: value for key, value in _flat(config).items() if value is not None}
+
+
+@cache
+def _defined(head_run: HeadRun, reported: tuple[Task, ...]) -> dict[str, Any]:
+    return {"run": asdict(head_run), "tasks": [asdict(task) for task in sorted(reported, key=lambda task: task.name)]}
 
 
 def _shared(identity: dict[str, Any], spec: ModelSpec, run: HeadRun) -> dict[str, Any]:

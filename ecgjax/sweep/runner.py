@@ -185,8 +185,3 @@ def link(cells: Sequence[Cell], store: Path, folder: Path) -> None:
         if summary.finished(store / cell.name) and not place.is_symlink():
             with contextlib.suppress(FileExistsError):
                 os.symlink((store / cell.name).resolve(), place, target_is_directory=True)
-
-
-def summaries(cells: Sequence[Cell], store: Path) -> dict[str, dict[str, Any]]:
-    """summary.json of each finished cell, by its name."""
-    return {cell.name: summary.read(store / cell.name) for cell in cells if summary.finished(store / cell.name)}

@@ -41,11 +41,17 @@ class Status:
         file: status.json.
         shard: "I/N".
         stream: where progress is shown; standard error by default.
+
+    Attributes:
+        cells: by name.
+        done: summary.json of each cell that is done, by its name.
+        elsewhere: names of cells that another process runs.
+        failures: reason and number of attempts of each cell that failed.
     """
 
     def __init__(self, cells: Sequence[Cell], file: Path, shard: str = "1/1", stream: TextIO | None = None) -> None:
         self.cells, self._file, self._shard = {cell.name: cell for cell in cells}, file, shard
-        self.done: set[str] = set()
+        self.done: dict[str, Mapping[str, Any]] = {}
         self.elsewhere: set[str] = set()
         self.failures: dict[str, tuple[str, int]] = {}
         self._running: Cell | None = None
@@ -81,7 +87,7 @@ class Status:
     def finish(self, cell: Cell, summary: Mapping[str, Any], seconds: float | None = None) -> None:
         """A cell is done: here in `seconds`, or before or elsewhere."""
         self._running = None
-        self.done.add(cell.name)
+        self.done[cell.name] = summary
         self.elsewhere.discard(cell.name)
         self.failures.pop(cell.name, None)
         if seconds is not None:
