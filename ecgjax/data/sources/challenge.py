@@ -207,6 +207,11 @@ def find_records(cohort: Cohort, raw: Path) -> tuple[dict[str, Path], dict[str, 
             f"{raw}: no .hea or .mat file there or below; expected the Challenge's training/{cohort.folder}/g1/... "
             "or a folder of its records"
         )
+    if all(path.suffix == ".mat" for path in in_own or found):
+        raise UserError(
+            f"{raw}: {len(records)} .mat files and no .hea file; expected the Challenge's headers beside them (the "
+            "release of CPSC2018 itself has none: prepare it with the source folder)"
+        )
     return records, dict(others)
 
 

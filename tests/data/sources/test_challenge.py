@@ -167,6 +167,10 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path) -> None:
     with pytest.raises(UserError, match=r"no .hea or .mat file"):
         ningbo.listing(tmp_path, OPTIONS)
     write_workbook(tmp_path)
+    write_record(tmp_path / "original", Record("A0001", signal(1, 50)))
+    (tmp_path / "original" / "A0001.hea").unlink()
+    with pytest.raises(UserError, match=r"1 .mat files and no .hea file; .*prepare it with the source folder"):
+        cpsc2018.listing(tmp_path / "original", OPTIONS)
     for group in ("a", "b"):
         write_record(tmp_path / group, Record("JS10647", signal(1, 50)))
     with pytest.raises(UserError, match=r"a/JS10647 and .*b/JS10647: record 'JS10647' is there twice"):
