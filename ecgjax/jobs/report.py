@@ -73,6 +73,8 @@ def write(report: dict[str, Any], folder: Path) -> None:
     _write_table(folder / LABELS, pd.DataFrame(labels))
     atomic.write_text(folder / LATEX, report_tables.as_latex(report))
     atomic.write_text(folder / MARKDOWN, report_tables.as_markdown(report))
+    for end in ("csv", "md"):  # of an earlier report
+        (folder / f"{PAPER}.{end}").unlink(missing_ok=True)
     if report["paper"]:
         cells = pd.DataFrame(report["paper"]["cells"])
         _write_table(folder / f"{PAPER}.csv", cells)
@@ -229,7 +231,12 @@ def _draw(report: dict[str, Any], folder: Path, workers: int) -> None:
     from ecgjax.reporting.page import write_page
     from ecgjax.reporting.report_figures import write_figures
 
-    write_page(report, write_figures(report, folder / "figures", workers), folder / "index.html")
+    figures = write_figures(report, folder / "figures", workers)
+    current = {path for figure in figures for path in (figure.png, figure.svg)}
+    for path in (folder / "figures").iterdir():
+        if path.suffix in (".png", ".svg") and path not in current:  # of an earlier report
+            path.unlink()
+    write_page(report, figures, folder / "index.html")
 
 
 def _nothing(found: Collection, where: str) -> str:

@@ -11,10 +11,12 @@ import pytest
 from ml_collections import ConfigDict
 from sklearn.metrics import roc_auc_score
 
+from configs.evaluate import get_config as evaluate_config
 from configs.report import get_config
 from ecgjax.errors import UserError
 from ecgjax.evaluation import cell_values
 from ecgjax.evaluation.resamples import draw_counts
+from ecgjax.jobs import evaluate
 from ecgjax.jobs import report as job
 from ecgjax.reporting import schema
 from tests.evaluation.fake_runs import draw, hash_of, write_run
@@ -448,6 +450,43 @@ def test_nothing_that_can_be_used(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "a", done=False)
     with pytest.raises(UserError, match="none of 1 runs below it can be used; the first: runs/a: unfinished"):
         make(tmp_path)
+
+
+def test_figures_and_page(tmp_path: Path) -> None:
+    benchmark(tmp_path, tasks=("ptbxl_sub",))
+    make(tmp_path, figures=True, workers=1)
+    figures = tmp_path / "report" / "figures"
+    first = {path.name for path in figures.iterdir()}
+    assert "forest-other-linear-fixed.svg" in first
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "ecg_jepa" in page or "ECG-JEPA" in page
+    make(tmp_path, figures=True, workers=1, exclude="*/linear")
+    assert {path.name for path in figures.iterdir()} == {name for name in first if "linear" not in name}
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_real_evaluation(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From training to the report, which finds what the runs kept and says what they say."""
+    config = evaluate_config("model=tiny,task=synthetic,mode=linear")
+    small = {"data.store": str(store), "data.labels": "joint", "epochs": 1, "batch_size": 16}
+    config.update_from_flattened_dict({**small, "interval.replicates": 10})
+    evaluate.run(config, tmp_path / "runs" / "linear")
+    monkeypatch.setattr(cell_values, "compute", None)
+    found = make(tmp_path, **{"interval.replicates": 1000})
+    assert [(row["mode"], row["metric"], row["seen"]) for row in found["rows"]] == [
+        ("linear", "auroc", None),
+        ("linear", "mae", None),
+    ]
+    for row in found["rows"]:
+        results = json.loads((tmp_path / row["run"] / "results.json").read_text())
+        own = results["tasks"]["synthetic"][row["metric"]]
+        assert row["value"] == pytest.approx(own["value"], abs=1e-12)
+        assert row["labels"].keys() == own["labels"].keys()
+        assert (row["records"], row["patients"]) == (8, 4)
+        assert row["data"]["fingerprint"] == results["data"]["fingerprint"]
+    assert found["excluded"] == []
+    assert any("random initialisation" in note for note in found["notes"])
+    assert any("Synthetic data" in note for note in found["notes"])
 
 
 def test_without_workdir_it_lies_below_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
