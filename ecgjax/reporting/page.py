@@ -121,15 +121,17 @@ def _intervals(report: Mapping[str, Any]) -> str:
 
 
 def _overview_note(report: Mapping[str, Any]) -> str:
-    words = "Bold on blue: first rank, alone or shared; the raised number is the rank, below is the interval. "
-    words += (
-        "↓: lower is better. † the model's released weights saw these recordings in pretraining, without their labels. "
-    )
-    if any(row.get("flag") for row in report["rows"]):
-        words += "‡ a value with a remark. "
-    if any(row["mode"] == SCRATCH for row in report["rows"]):
-        words += "Models trained from scratch stand beside every mode. "
-    return words + "Open a value to see what is behind it."
+    rows = report["rows"]
+    words = ["Bold on blue: first rank, alone or shared; the raised number is the rank, below is the interval."]
+    if any(row["metric"] == "mae" for row in rows):
+        words.append("↓: lower is better.")
+    if any(row["seen"] for row in rows):
+        words.append("† the model's released weights saw these recordings in pretraining, without their labels.")
+    if any(row.get("flag") for row in rows):
+        words.append("‡ a value with a remark.")
+    if any(row["mode"] == SCRATCH for row in rows):
+        words.append("Models trained from scratch stand beside every mode.")
+    return " ".join([*words, "Open a value to see what is behind it."])
 
 
 def _ranks_note(report: Mapping[str, Any]) -> str:

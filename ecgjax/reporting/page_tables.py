@@ -109,7 +109,7 @@ def _result(index: int, row: Row, columns: Iterable[str]) -> str:
         "Seed": f'<td class="n wide">{escape(seed) or NONE}</td>',
         "Records": _count(row["records"], f"{row['records']:,}"),
         "Labels": _count(row["classes"], f"{row['defined']} of {row['classes']}"),
-        "Parameters": _count(parameters, f"{(parameters or 0) / 1e6:.1f} M"),
+        "Parameters": _count(parameters, _short(parameters or 0)),
         "Seconds": _count(_seconds(row), f"{_seconds(row) or 0:,.0f}"),
     }
     return f"<tr{data}>{''.join(cells[name] for name in columns)}</tr>"
@@ -258,6 +258,10 @@ def _seconds(row: Row) -> float | None:
 
 def _count(value: float | None, shown: str) -> str:
     return f'<td class="n wide" data-v="{_plain(value)}">{shown if value else NONE}</td>'
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
 
 
 def _plain(value: float | None) -> str:

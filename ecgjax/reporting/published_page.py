@@ -6,7 +6,7 @@ ranks are therefore by value alone, and there are no critical-difference diagram
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def published_report() -> dict[str, Any]:
     }
 
 
-def _row(cell: dict[str, Any]) -> dict[str, Any]:
+def _row(cell: Mapping[Any, Any]) -> dict[str, Any]:
     task = tasks.TASKS[cell["task"]]
     run, _ = tasks.get(task.name)
     scratch = cell["mode"] == schema.SCRATCH

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from ecgjax.reporting import style
 
-_CELL_WIDTH, _CELL_HEIGHT = 0.5, 0.23
+_CELL_WIDTH, _CELL_HEIGHT, _BAR = 0.5, 0.23, 1.3
 
 
 def draw(
@@ -42,7 +42,7 @@ def draw(
     left, top = 0.2 + style.text_width(labels), 0.55 + 0.72 * style.text_width(names) + 0.1
     body = _CELL_WIDTH * len(models), _CELL_HEIGHT * len(lines)
     width = style.wide_enough(left + body[0] + 1.3, title, subtitle)
-    figure = style.sheet(width, top + body[1] + 0.2, title, subtitle)
+    figure = style.sheet(width, top + max(body[1], _BAR) + 0.2, title, subtitle)
     axes = style.place(figure, left, top, *body)
     blank = [None] * len(models)
     table = np.array([[np.nan if x is None else x for x in ranks or blank] for _, ranks, _ in lines], float)
@@ -74,7 +74,7 @@ def draw(
         text.set(rotation=45, ha="left", rotation_mode="anchor")
     for spine in axes.spines.values():
         spine.set_visible(False)
-    bar = style.place(figure, left + body[0] + 0.25, top, 0.16, min(2.4, body[1]))
+    bar = style.place(figure, left + body[0] + 0.25, top, 0.16, min(2.4, max(body[1], _BAR)))
     figure.colorbar(image, cax=bar, ticks=np.arange(1, most + 1), label="rank (1 is best)")
     bar.invert_yaxis()
     return figure

@@ -113,7 +113,7 @@
   }
   function drawn(x, from, to) {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    const place = (v) => 2 + 116 * Math.min(1, Math.max(0, (v - from) / (to - from || 1)));
+    const place = (v) => 4 + 112 * Math.min(1, Math.max(0, (v - from) / (to - from || 1)));
     const part = (tag, attributes) => {
       const element = document.createElementNS(svg.namespaceURI, tag);
       for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
