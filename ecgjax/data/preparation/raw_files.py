@@ -1,5 +1,7 @@
 """Finds a publisher's files below --raw, and reads his tables with every cell as text."""
 
+import csv
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -47,7 +49,11 @@ def read_csv(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
     """
     for encoding in ("utf-8-sig", "latin-1"):
         try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding, index_col=False)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", pd.errors.ParserWarning)
+                table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding, index_col=False)
+            if caught:
+                _refuse_surplus(path, encoding)
             break
         except UnicodeDecodeError:
             continue
@@ -56,6 +62,16 @@ def read_csv(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
         except (ValueError, pd.errors.ParserError) as error:
             raise UserError(f"{path}: not a CSV file ({' '.join(str(error).split())})") from error
     return checked(path, table, columns)
+
+
+def _refuse_surplus(path: Path, encoding: str) -> None:
+    """Pandas drops cells beyond the header with a warning; those of trailing commas are empty and may go."""
+    with open(path, newline="", encoding=encoding) as file:
+        rows = csv.reader(file)
+        width = len(next(rows))
+        for row in rows:
+            if any(cell.strip() for cell in row[width:]):
+                raise UserError(f"{path}: line {rows.line_num} has {len(row)} cells; expected {width}, as the header")
 
 
 def read_xlsx(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:

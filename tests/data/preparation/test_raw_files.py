@@ -64,6 +64,18 @@ def test_other_tables_are_refused(tmp_path: Path, text: str, message: str) -> No
         raw_files.read_csv(tmp_path / "none.csv")
 
 
+def test_cells_beyond_the_header_are_not_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n1,2,\n3,4,\n")
+    assert raw_files.read_csv(path)["b"].tolist() == ["2", "4"]
+    path.write_text("a,b\n1,2\n3,4,5\n")
+    with pytest.raises(UserError, match="Expected 2 fields in line 3"):
+        raw_files.read_csv(path)
+    path.write_text("a,b\n1,2,9\n3,4,5\n")
+    with pytest.raises(UserError, match="line 2 has 3 cells; expected 2, as the header"):
+        raw_files.read_csv(path)
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_table_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "x.csv"
