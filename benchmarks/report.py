@@ -3,7 +3,8 @@
     python -m benchmarks.report [--models=10] [--seeds=2] [--records=2000] [--labels=40] [--figures] [--profile]
 
 The runs are made up (about 0.65 MB of predictions each). "first" computes 1,000 replicates of every label of every run;
-"second" is the same report again, which finds them in its cells/; "figures" is the second with figures and page.
+"second" is the same report again, which finds them in its cells/; "kept" is a first report of runs that kept them, as
+evaluate leaves them; "figures" is the second with figures and page.
 """
 
 import argparse
@@ -20,6 +21,8 @@ import numpy as np
 
 from configs.report import get_config
 from ecgjax import metrics, tasks
+from ecgjax.evaluation import cell_values
+from ecgjax.evaluation.collect import REPORT_CELLS
 from ecgjax.jobs import report
 
 
@@ -39,10 +42,12 @@ def main() -> None:
             folder / "warm", argparse.Namespace(models=1, seeds=1, records=arguments.records, labels=arguments.labels)
         )
         _report(folder / "warm", figures=False)
-        for name, figures in (("first", False), ("second", False), *([("figures", True)] if arguments.figures else [])):
+        for name in ("first", "second", "kept", *(["figures"] if arguments.figures else [])):
+            if name == "kept":
+                _move_replicates(folder / "runs")
             with cProfile.Profile() if arguments.profile else nullcontext() as profile:
                 started, cpu = time.perf_counter(), time.process_time()
-                _report(folder / "runs", figures)
+                _report(folder / "runs", name == "figures")
                 wall, used = time.perf_counter() - started, time.process_time() - cpu
             print(f"{name:8s} {wall:6.1f} s wall, {used:6.1f} s of processors", flush=True)
             if profile is not None:
@@ -58,6 +63,15 @@ def _report(folder: Path, figures: bool) -> None:
     config.runs, config.figures = str(folder), figures
     with redirect_stdout(StringIO()):
         report.run(config, None)
+
+
+def _move_replicates(folder: Path) -> None:
+    """From the report to the runs."""
+    found = json.loads((folder / "report" / "results.json").read_text())
+    for file, run in {row["cells"][0]: row["run"] for row in found["rows"] if row["role"] != "mean"}.items():
+        target = folder.parent / run / cell_values.REPLICATES
+        target.mkdir()
+        (folder / "report" / REPORT_CELLS / file).rename(target / file)
 
 
 def _make(folder: Path, arguments: argparse.Namespace) -> int:

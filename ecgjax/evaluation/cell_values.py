@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ecgjax.errors import UserError, disk_errors
 from ecgjax.evaluation import metrics
 from ecgjax.evaluation.bootstrap import Kind, influences, replicate_values
-from ecgjax.evaluation.collect import Cell, Predictions, fingerprint
+from ecgjax.evaluation.collect import NPZ_READING, Cell, Predictions, fingerprint
 from ecgjax.evaluation.replicated import Replicated, interval
 from ecgjax.evaluation.resamples import draw_counts, unit_indices
 from ecgjax.evaluation.results import RESULTS
@@ -204,7 +204,7 @@ def read(path: Path, settings: Bootstrap) -> list[CellValue]:
         UserError: no such file, a damaged one, or one with other settings.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with NPZ_READING, np.load(path, allow_pickle=False) as file:
             told = json.loads(str(file["about"]))
             if told["format"] != FILE_FORMAT:
                 raise ValueError(f"format {told['format']}")

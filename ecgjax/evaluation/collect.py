@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,10 @@ OTHER_JOBS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "similarity": {"pairs": list, "probes": list},
 }
 """Jobs whose finished runs a report shows beside the evaluations, and what of JOB.json it reads."""
+
+NPZ_READING = threading.Lock()
+"""To be held while arrays are read from .npz files: numpy parses their headers with `ast.literal_eval`, which fails in
+several threads at once before Python 3.11.8 ("AST constructor recursion depth mismatch")."""
 
 _MARKS = {CONFIG, results_format.RESULTS, results_format.PREDICTIONS, DONE}
 _INSIDE = {"checkpoints", "tensorboard", "figures", "weights", "replicates"}
@@ -198,7 +203,7 @@ def read_predictions(content: bytes, path: Path) -> Predictions:
         UserError: the file is damaged, or holds what predictions cannot be.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        with NPZ_READING, np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if not name.startswith("crop_")}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise UserError(f"{path.name} is damaged ({' '.join(str(error).split())})") from error

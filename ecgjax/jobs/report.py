@@ -65,11 +65,10 @@ def write(report: dict[str, Any], folder: Path) -> None:
     atomic.write_text(folder / RESULTS, as_lines(report))
     _write_table(folder / CSV, pd.DataFrame([_flat(row) for row in report["rows"]]))
     keys = ("task", "model", "mode", "protocol", "metric", "role", "seeds", "run")
-    labels = [
-        {**{key: _cell(row[key]) for key in keys}, "label": name, **label}
-        for row in report["rows"]
-        for name, label in row["labels"].items()
-    ]
+    labels = []
+    for row in report["rows"]:
+        about = {key: _cell(row[key]) for key in keys}
+        labels += [{**about, "label": name, **label} for name, label in row["labels"].items()]
     _write_table(folder / LABELS, pd.DataFrame(labels))
     atomic.write_text(folder / LATEX, report_tables.as_latex(report))
     atomic.write_text(folder / MARKDOWN, report_tables.as_markdown(report))
