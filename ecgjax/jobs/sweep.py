@@ -2,6 +2,7 @@
 
 A sweep's directory holds plan.json (its cells), cells/NAME (each a run of evaluate, with log.txt; a link where
 config.cells names another place), status.json (`ecgjax.sweep.status`; status-I-of-N.json of a shard) and cells.csv.
+Where learning rates or the like are axes, selected/ links the cells that validation chose (`ecgjax.sweep.select`).
 """
 
 import csv
@@ -16,11 +17,12 @@ from ecgjax import atomic
 from ecgjax.errors import UserError
 from ecgjax.reporting import sweep_tables
 from ecgjax.sweep import plan as planning
-from ecgjax.sweep import runner, summary
+from ecgjax.sweep import runner, select, summary
+from ecgjax.sweep.cells import Cell, hashed
 from ecgjax.sweep.plan import Plan
 from ecgjax.sweep.status import Status, title
 
-CELLS, CSV = "cells", "cells.csv"
+CELLS, SELECTED, CSV = "cells", "selected", "cells.csv"
 
 
 def run(config: ConfigDict, workdir: Path | None, run_cell: runner.RunCell | None = None) -> None:
@@ -49,6 +51,8 @@ def run(config: ConfigDict, workdir: Path | None, run_cell: runner.RunCell | Non
     cells = plan.shard(index, count)
     done = sum(summary.finished(store / cell.name) for cell in cells)
     _say(plan, len(cells), done, index, count, console)
+    if done < len(cells):
+        _check([cell for cell in cells if not summary.finished(store / cell.name)])
     name = "status.json" if count == 1 else f"status-{index}-of-{count}.json"
     status = Status(cells, workdir / name, f"{index}/{count}")
     try:
@@ -59,9 +63,25 @@ def run(config: ConfigDict, workdir: Path | None, run_cell: runner.RunCell | Non
         print(f"stopped with {left} of {len(cells)} cells left; start the same command again", file=sys.stderr)
         raise
     finally:
-        runner.link(cells, store, workdir / CELLS)
+        if store.resolve() != (workdir / CELLS).resolve():
+            select.link([cell for cell in plan.cells if summary.finished(store / cell.name)], store, workdir / CELLS)
     _show_results(plan, status, store, workdir, console)
-    _end(status, len(cells), store, workdir, console)
+    _end(status, plan, store, workdir, console)
+
+
+def _check(cells: list[Cell]) -> None:
+    """Refuses settings that an evaluation would refuse: each kind once, before any cell runs."""
+    from ecgjax.jobs import evaluate_setting  # only where something is to be done
+
+    kinds: dict[str, Cell] = {}
+    for cell in cells:
+        own = ("model", "task", "seed", "weights", "data.store")
+        kind = {key: value for key, value in cell.settings.items() if key not in own and "model_arguments" not in key}
+        kinds.setdefault(
+            hashed({**kind, "weights": bool(cell.settings["weights"]), "negative": cell.settings["seed"] < 0}), cell
+        )
+    for cell in kinds.values():
+        evaluate_setting.check(cell.config())
 
 
 def _store(config: ConfigDict, workdir: Path | None) -> Path | None:
@@ -79,7 +99,7 @@ def _say(plan: Plan, cells: int, done: int, index: int, count: int, console: Con
         console.print(f"left out  {points:,} cells: {reason}", soft_wrap=True)
 
 
-def _show_plan(plan: Plan, cells: tuple[runner.Cell, ...], store: Path | None, console: Console) -> None:
+def _show_plan(plan: Plan, cells: tuple[Cell, ...], store: Path | None, console: Console) -> None:
     import jax
 
     from ecgjax.sweep import costs
@@ -114,6 +134,10 @@ def _show_results(plan: Plan, status: Status, store: Path, workdir: Path, consol
     if not found:
         return
     varying = plan.varying()
+    chosen = select.selected(plan.cells, found)
+    if select.tuned(plan.cells):
+        select.link(chosen, store, workdir / SELECTED)
+    names = {cell.name for cell in chosen}
     rows = []
     for cell in plan.cells:
         for task, metrics in found.get(cell.name, {"values": {}})["values"].items():
@@ -127,6 +151,7 @@ def _show_results(plan: Plan, status: Status, store: Path, workdir: Path, consol
                         "metric": metric,
                         **values,
                         "validation": found[cell.name]["validation"],
+                        "selected": int(cell.name in names),
                     }
                 )
     _write_csv(workdir / CSV, rows)
@@ -143,7 +168,8 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def _end(status: Status, cells: int, store: Path, workdir: Path, console: Console) -> None:
+def _end(status: Status, plan: Plan, store: Path, workdir: Path, console: Console) -> None:
+    cells = len(status.cells)
     for name, (reason, attempts) in status.failures.items():
         tried = f" ({attempts} attempts)" if attempts > 1 else ""
         failed = title(status.cells[name])
@@ -151,8 +177,10 @@ def _end(status: Status, cells: int, store: Path, workdir: Path, console: Consol
         console.print(f"          {store / name / runner.LOG}, {runner.ERROR}", soft_wrap=True, markup=False)
     console.print(f"{len(status.done):,} of {cells:,} cells done, {len(status.failures):,} failed", soft_wrap=True)
     console.print(f"every cell  {workdir / CSV}", soft_wrap=True)
-    console.print(
-        f"a report    python -m ecgjax.main --config=configs/report.py --config.runs={workdir}", soft_wrap=True
-    )
+    runs = workdir
+    if select.tuned(plan.cells):
+        runs = workdir / SELECTED
+        console.print(f"chosen      {runs}: of each model's settings, the best by validation", soft_wrap=True)
+    console.print(f"a report    python -m ecgjax.main --config=configs/report.py --config.runs={runs}", soft_wrap=True)
     if len(status.done) < cells:
         raise SystemExit(1)

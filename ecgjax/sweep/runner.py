@@ -7,12 +7,10 @@ process that dies loses its locks, and the next one continues its cell from the 
 import contextlib
 import errno
 import gc
-import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -172,16 +170,3 @@ def _device() -> str:
     import jax
 
     return jax.devices()[0].device_kind
-
-
-def link(cells: Sequence[Cell], store: Path, folder: Path) -> None:
-    """Links finished cells of a shared store into a sweep's own folder, where a report finds them."""
-    if store.resolve() == folder.resolve():
-        return
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    for cell in cells:
-        place = folder / cell.name
-        if summary.finished(store / cell.name) and not place.is_symlink():
-            with contextlib.suppress(FileExistsError):
-                os.symlink((store / cell.name).resolve(), place, target_is_directory=True)

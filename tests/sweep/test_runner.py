@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -127,6 +128,20 @@ def test_out_of_memory_is_named(store, tmp_path, capsys):
     assert failure["attempts"] == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"common.interval.replicates": 1}, "config.interval.replicates is 1; expected 2 or more"),
+        ({"axes": product(fixed(stub.S4), axis("seed", [0, -1]))}, "config.seed is -1; expected 0 or more"),
+        ({"retries": -1}, "config.retries is -1; expected 0 or more"),
+    ],
+)
+def test_settings_that_no_evaluation_takes_are_refused_before_any_runs(store, tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        sweep.run(stub.config(store, **change), tmp_path, None)
+    assert not (tmp_path / "cells").exists()
+
+
 def test_a_full_disk_stops_the_sweep(store, tmp_path):
     ran = []
 
@@ -230,7 +245,8 @@ def test_a_killed_sweep_continues_with_the_same_results(store, tmp_path):
         "from tests.sweep.test_runner import _small_sweep\n"
         "sweep.run(_small_sweep(sys.argv[1]), Path(sys.argv[2]))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir)}
+    environment = {**os.environ, **cache, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     driver = subprocess.Popen(
         [sys.executable, "-c", script, str(store), str(tmp_path / "cut")], cwd=ROOT, env=environment
     )
