@@ -55,6 +55,7 @@ class Status:
         self.elsewhere: set[str] = set()
         self.failures: dict[str, tuple[str, int]] = {}
         self._running: Cell | None = None
+        self._started = False  # nothing is shown of a sweep that is done already
         self._best: dict[str, tuple[float, Cell]] = {}
         self._seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
         self._stream = stream or sys.stderr
@@ -81,7 +82,7 @@ class Status:
 
     def start(self, cell: Cell) -> None:
         """A cell begins here."""
-        self._running = cell
+        self._running, self._started = cell, True
         self._show()
 
     def finish(self, cell: Cell, summary: Mapping[str, Any], seconds: float | None = None) -> None:
@@ -159,7 +160,7 @@ class Status:
         last = len(self.done) + len(self.failures) == len(self.cells)
         if self._bar is not None:
             self._bar.update(self._task, completed=len(self.done), text=self._text())
-        elif now - self._last_line >= _SECONDS_BETWEEN_LINES or (last and self._last_line > float("-inf")):
+        elif self._started and (last or now - self._last_line >= _SECONDS_BETWEEN_LINES):
             self._last_line = now
             print(f"sweep  {len(self.done)}/{len(self.cells)}  {self._text()}", file=self._stream, flush=True)
 

@@ -65,7 +65,9 @@ def test_a_sweep_runs_each_cell_once_and_ends_with_tables(store, tmp_path, capsy
     # A second start runs nothing, and reads summaries that a kill left unwritten from the results.
     (cell / "summary.json").unlink()
     sweep.run(stub.config(store), tmp_path, None)
-    assert "6 done already" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "6 done already" in printed.out
+    assert printed.err == ""
     assert (cell / "summary.json").exists()
 
 
