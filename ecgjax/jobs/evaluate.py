@@ -47,7 +47,8 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
         evaluation_report.show(directory.path)
         return
     with Interrupt() as interrupt:
-        setting = set_up(config, directory, head_run, reported)
+        with directory.setting_up():
+            setting = set_up(config, directory, head_run, reported)
         announce(setting)
         state, best, seconds = _train(setting, interrupt)
         _test(setting, state, best, seconds)

@@ -57,9 +57,10 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
         print(f"{directory.path}: done already; see results.json there")
         return
     with Interrupt() as interrupt:
-        data = _open_data(config)
-        directory.write_environment(seed=config.seed, data={data.store.path.name: data.store.fingerprint})
-        training = _Training(config, data)
+        with directory.setting_up():
+            data = _open_data(config)
+            directory.write_environment(seed=config.seed, data={data.store.path.name: data.store.fingerprint})
+            training = _Training(config, data)
         training.announce()
         training.train(directory, interrupt)
     training.finish(directory)

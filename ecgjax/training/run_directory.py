@@ -6,7 +6,8 @@ A run without DONE is resumed, never trusted; a directory that holds another con
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._new = False
 
     @classmethod
     def open(cls, workdir: Path | None, config: ConfigDict | Mapping[str, Any]) -> "RunDirectory":
@@ -59,7 +61,21 @@ class RunDirectory:
             _check_same(workdir, there, here)
         elif jax.process_index() == 0:
             atomic.write_json(workdir / "config.json", here)
+            directory._new = True
         return directory
+
+    @contextmanager
+    def setting_up(self) -> Iterator[None]:
+        """If what is inside refuses its input, a new directory is left empty, so that a corrected run may use it."""
+        try:
+            yield
+        except UserError:
+            if self._new:
+                for name in ("config.json", "environment.json"):
+                    (self.path / name).unlink(missing_ok=True)
+                with suppress(OSError):  # it was there before, or holds something else
+                    self.path.rmdir()
+            raise
 
     @property
     def done(self) -> bool:

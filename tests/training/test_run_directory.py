@@ -76,3 +76,16 @@ def test_damaged_config(tmp_path):
     (tmp_path / "config.json").write_text('{"job": ')
     with pytest.raises(UserError, match=r"config\.json: not readable as JSON"):
         RunDirectory.open(tmp_path, make_config())
+
+
+def test_a_refused_start_leaves_the_directory_to_a_corrected_one(tmp_path):
+    for workdir in (tmp_path / "new", tmp_path):
+        directory = RunDirectory.open(workdir, {"seed": 1})
+        with pytest.raises(UserError, match="no such store"), directory.setting_up():
+            raise UserError("no such store")
+        assert not (workdir / "config.json").exists()
+        RunDirectory.open(workdir, {"seed": 2})
+    again = RunDirectory.open(tmp_path, {"seed": 2})
+    with pytest.raises(UserError), again.setting_up():
+        raise UserError("a store that has gone since")
+    assert (tmp_path / "config.json").exists()

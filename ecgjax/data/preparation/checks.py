@@ -272,6 +272,8 @@ def _check_labels(label_sets: Mapping[str, LabelSet], split: np.ndarray, limited
     """What cannot be measured: a class without a positive or known label in validation or test."""
     found = []
     for label_set, (classes, targets, kinds) in label_sets.items():
+        if not classes:
+            found.append(Check(f"label set {label_set!r}", False, "no class occurs often enough (--min-count)"))
         for number, name in list(enumerate(SPLITS))[1:]:
             rows = np.asarray(targets)[split == number]
             if not len(rows):  # a set that is all test, or has no validation fold

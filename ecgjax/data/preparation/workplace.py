@@ -51,7 +51,7 @@ class Workplace:
                     folder.mkdir(exist_ok=True)
                 for stray in self.writing.iterdir():
                     stray.unlink()
-        except (FileExistsError, NotADirectoryError) as error:
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
             raise UserError(
                 f"{self.called}: cannot be made ({error.strerror}); expected the path of a new store"
             ) from error
