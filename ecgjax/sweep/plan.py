@@ -33,8 +33,13 @@ class Plan:
     missing: Mapping[str, int]
 
     def shard(self, index: int, count: int) -> tuple[Cell, ...]:
-        """The cells of one of `count` processes, `index` from 1: each cell is in exactly one, groups stay together."""
-        return tuple(cell for cell in self.cells if int(cell.group, 16) % count == index - 1)
+        """The cells of one of `count` processes, `index` from 1: each cell is in exactly one, groups stay together.
+
+        Groups are dealt out in the order of their hashes, which mixes models and tasks, so that shards are of like
+        size; all processes must have the same plan, as those in one directory have.
+        """
+        rank = {group: i for i, group in enumerate(sorted({cell.group for cell in self.cells}))}
+        return tuple(cell for cell in self.cells if rank[cell.group] % count == index - 1)
 
     def varying(self) -> tuple[str, ...]:
         """Fields of the points with more than one value, in the order they appear."""

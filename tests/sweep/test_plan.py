@@ -21,6 +21,8 @@ def test_shards_cover_each_cell_once_and_keep_groups_together(groups, count):
     assert sorted(cell.name for shard in shards for cell in shard) == sorted(cell.name for cell in cells)
     for group in {cell.group for cell in cells}:
         assert sum(any(cell.group == group for cell in shard) for shard in shards) == 1
+    sizes = [len({cell.group for cell in shard}) for shard in shards]
+    assert max(sizes) - min(sizes) <= 1
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/", "-1/2", "1/0"])
