@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 import ecgjax
 from ecgjax import tasks
+from ecgjax.errors import UserError
 from ecgjax.evaluation import published, replicated
 from ecgjax.evaluation.cell_values import Bootstrap
 from ecgjax.evaluation.multiplicity import holm_pairs
@@ -156,6 +157,18 @@ def _shown_names(entries: Sequence[Entry]) -> dict[tuple[str, str], str]:
     }
 
 
+def _check_replicates(models: int, settings: Bootstrap) -> None:
+    """Refuses too few replicates for Holm's adjustment ever to call anything significant."""
+    pairs = models * (models - 1) // 2
+    needed = int(2 * pairs / (1 - settings.level))
+    if settings.replicates <= needed:
+        raise UserError(
+            f"config.multiplicity=holm over {pairs} pairs of {models} models: the smallest p-value of "
+            f"{settings.replicates:,} replicates cannot fall below {1 - settings.level:.3g} once it is adjusted; "
+            f"expected config.interval.replicates above {needed:,}"
+        )
+
+
 def _compare(
     entries: Sequence[Entry],
     members: Sequence[int],
@@ -168,6 +181,8 @@ def _compare(
     rows, first = [entries[i].row for i in members], entries[members[0]].row
     models = [entries[i].value.replicated for i in members]
     found = replicated.differences(models, settings.level, settings.kind)
+    if rules.multiplicity == "holm":
+        _check_replicates(len(models), settings)
     adjusted = holm_pairs(found.p) if rules.multiplicity == "holm" else None
     significant = (found.low > 0) | (found.high < 0) if adjusted is None else adjusted < 1 - settings.level
     np.fill_diagonal(significant, False)

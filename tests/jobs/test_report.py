@@ -153,11 +153,21 @@ def test_a_second_report_computes_nothing(made: tuple[Path, dict], monkeypatch: 
 
     monkeypatch.setattr(cell_values, "compute", refuse)
     assert make(folder)["rows"] == report["rows"]
-    holm = make(folder, multiplicity="holm", rank_rule="wins", aggregation="mean", numbering="competition")
+    assert make(folder, rank_rule="wins", aggregation="mean", numbering="competition")["pairs"]
+
+
+def test_holm(tmp_path: Path) -> None:
+    folder = benchmark(tmp_path, tasks=("ptbxl_sub",))
+    holm = make(folder, multiplicity="holm", rank_rule="wins", **{"interval.replicates": 300})
     for pair in holm["pairs"]:
         adjusted = np.array(pair["adjusted"])
         assert (adjusted >= np.array(pair["p"]) - 1e-12).all()
         assert pair["significant"] == (adjusted < 0.05).tolist()
+
+
+def test_holm_with_too_few_replicates_is_refused(made: tuple[Path, dict]) -> None:
+    with pytest.raises(UserError, match=r"config.multiplicity=holm over .* expected config.interval.replicates above"):
+        make(made[0], multiplicity="holm", **{"interval.replicates": 10})
 
 
 def test_what_runs_keep_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
