@@ -80,7 +80,7 @@ CODES = 1076
 
 _CODE_COUNT = 2000
 _SEX = {"M": "male", "F": "female"}
-_DRY_RUN_BLOCKS = 4
+_DRY_RUN_BLOCKS = 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

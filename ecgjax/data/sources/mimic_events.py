@@ -39,7 +39,7 @@ NO_ECG, OTHER, TESTED, TRAINING = range(4)
 """Groups of subjects: without an ECG; with one; with one in `in_emergency`, and the subject's fold is one of the last
 two, or is not."""
 
-_BLOCK_BYTES = 2**24
+_BLOCK_BYTES = 2**22  # pyarrow keeps up to 32 blocks ready, so this bounds memory too
 _VERSION = 1
 _TIMES = 2**33  # Seconds since 1970 up to the year 2242; MIMIC's are shifted to 2097 to 2211.
 _PER_LINE = 30.0
@@ -145,7 +145,13 @@ class _State:
 
 
 def extract(
-    table: Table, ecgs: Ecgs, cache: Path, *, most_blocks: int | None = None, part_blocks: int = 64, quiet: bool = False
+    table: Table,
+    ecgs: Ecgs,
+    cache: Path,
+    *,
+    most_blocks: int | None = None,
+    part_blocks: int = 256,
+    quiet: bool = False,
 ) -> Extract:
     """Reads a table, or takes what an earlier run kept of the same table for the same ECGs.
 
@@ -153,7 +159,7 @@ def extract(
         table: what to read.
         ecgs: whose neighbourhood is kept.
         cache: folder for the parts; one folder below it belongs to this table.
-        most_blocks: reads no more than the first so many blocks of 16 MiB, for a dry run.
+        most_blocks: reads no more than the first so many blocks of 4 MiB, for a dry run.
         part_blocks: blocks between two parts; what a killed run has to do again.
         quiet: no progress on stderr.
 
