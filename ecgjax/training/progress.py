@@ -3,16 +3,17 @@
 import sys
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+from ecgjax.terminal import TerminalBar
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class ProgressBar:
+class ProgressBar(TerminalBar):
     """Shows step, metrics, rate and time left; use as a context manager.
 
     Args:
@@ -30,28 +31,18 @@ class ProgressBar:
         self._stream = stream or sys.stderr
         self._first: tuple[int, float] | None = None
         self._last_line = float("-inf")
-        self._bar: Progress | None = None
-        if self._stream.isatty():
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeElapsedColumn(),
-                console=Console(file=self._stream),
-            )
-            self._task = self._bar.add_task(label, total=total, completed=start, text="compiling")
-
-    def __enter__(self) -> "ProgressBar":
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        super().__init__(
+            Console(file=self._stream) if self._stream.isatty() else None,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            description=label,
+            total=total,
+            completed=start,
+            text="compiling",
+        )
 
     def update(self, step: int, values: Mapping[str, float]) -> None:
         """Shows `values` after `step` steps; plain lines come at most every ten seconds, and at the end."""
@@ -61,9 +52,9 @@ class ProgressBar:
         if rate:
             records = "" if self._records is None else f"  {rate * self._records:,.1f} records/s"
             text += f"{records}  ETA {clock((self._total - step) / rate)}"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, text=text)
-        elif now - self._last_line >= _SECONDS_BETWEEN_LINES or step == self._total:
+        if self.move(completed=step, text=text):
+            return
+        if now - self._last_line >= _SECONDS_BETWEEN_LINES or step == self._total:
             self._last_line = now
             print(f"{self._label}  {step}/{self._total}  {text}", file=self._stream, flush=True)
 

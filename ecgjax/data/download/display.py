@@ -5,12 +5,14 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from ecgjax.terminal import TerminalBar
 
 _SECONDS_BETWEEN_LINES = 30.0
 
 
-class Display:
+class Display(TerminalBar):
     """Counts bytes and files from any thread; use as a context manager.
 
     Args:
@@ -25,49 +27,42 @@ class Display:
         self._lock = threading.Lock()
         self._done_files = self._done_bytes = 0
         self._began = self._last_line = time.monotonic()
-        self._bar: Progress | None = None
-        if console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[files]}"),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=console,
-            )
-            self._task = self._bar.add_task(label, total=size, files=self._count())
-
-    def __enter__(self) -> "Display":
-        if self._bar is not None:
-            self._bar.start()
-        return self
+        super().__init__(
+            console if console.is_terminal else None,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[files]}"),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            description=label,
+            total=size,
+            files=self._count(),
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        elif kind is None:
+        super().__exit__(kind, error, trace)
+        if kind is None and self._bar is None:
             self._line()
 
     def bytes(self, count: int) -> None:
         """More bytes are there; fewer, if negative."""
         with self._lock:
             self._done_bytes += count
-            if self._bar is not None:
-                self._bar.update(self._task, completed=self._done_bytes)
-            elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            if self.move(completed=self._done_bytes):
+                return
+            if time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
                 self._line()
 
     def file(self) -> None:
         """One more file is complete."""
         with self._lock:
             self._done_files += 1
-            if self._bar is not None:
-                # Without published sizes the mean of the files so far foretells the rest.
-                total = self._size or round(self._done_bytes / self._done_files * self._files)
-                self._bar.update(self._task, files=self._count(), total=total)
+            # Without published sizes the mean of the files so far foretells the rest.
+            total = self._size or round(self._done_bytes / self._done_files * self._files)
+            self.move(files=self._count(), total=total)
 
     def _count(self) -> str:
         return f"{self._done_files:,}/{self._files:,} files"

@@ -2,16 +2,17 @@
 
 import sys
 import time
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from ecgjax.terminal import TerminalBar
 
 _SECONDS_BETWEEN_LINES = 30.0
 
 
-class ReadingProgress:
+class ReadingProgress(TerminalBar):
     """Counts records; use as a context manager.
 
     Args:
@@ -25,37 +26,26 @@ class ReadingProgress:
     def __init__(self, total: int, done: int) -> None:
         self._total, self.done, self._before = total, done, done
         self._begin = self._last_line = time.monotonic()
-        self._bar: Progress | None = None
-        if sys.stderr.isatty():
-            self._bar = Progress(
-                TextColumn("reading"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                _RecordsPerSecond(),
-                TextColumn("ETA"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[rejected]}"),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._task = self._bar.add_task("", total=total, completed=done, rejected="")
-
-    def __enter__(self) -> "ReadingProgress":
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        super().__init__(
+            Console(stderr=True) if sys.stderr.isatty() else None,
+            TextColumn("reading"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _RecordsPerSecond(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[rejected]}"),
+            transient=True,
+            description="",
+            total=total,
+            completed=done,
+            rejected="",
+        )
 
     def advance(self, rejected: int) -> None:
         """One more record was taken up; `rejected` is the number of those left out so far."""
         self.done += 1
-        if self._bar is not None:
-            self._bar.update(self._task, advance=1, rejected=f"{rejected:,} rejected" if rejected else "")
+        if self.move(advance=1, rejected=f"{rejected:,} rejected" if rejected else ""):
             return
         now = time.monotonic()
         if now - self._last_line >= _SECONDS_BETWEEN_LINES:
