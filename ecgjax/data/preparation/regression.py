@@ -18,13 +18,16 @@ def standardise(label_sets: Mapping[str, LabelSet], folds: np.ndarray) -> tuple[
     sets: dict[str, LabelSet] = {}
     scales: dict[str, Scales] = {}
     for name, (classes, targets, kinds) in label_sets.items():
-        values = np.array(targets, np.float64)
         mean, sd = np.zeros(len(classes)), np.ones(len(classes))
-        for i, kind in enumerate(kinds):
-            known = values[train, i][~np.isnan(values[train, i])]
-            if kind == "regression" and len(known):
+        columns = [i for i, kind in enumerate(kinds) if kind == "regression"]
+        found = np.array(targets, np.float32, copy=bool(columns) or None)
+        for i in columns:  # one at a time: in float64, all targets of MIMIC-IV-ECG would be gigabytes
+            values = np.asarray(targets[:, i], np.float64)
+            known = values[train & ~np.isnan(values)]
+            if len(known):
                 mean[i], spread = known.mean(), known.std()
                 sd[i] = spread if spread > 1e-12 * np.abs(known).max() else 1.0
-        sets[name] = tuple(classes), ((values - mean) / sd).astype(np.float32), tuple(kinds)
+            found[:, i] = (values - mean[i]) / sd[i]
+        sets[name] = tuple(classes), found, tuple(kinds)
         scales[name] = mean, sd
     return sets, scales
