@@ -15,13 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ecgjax.errors import UserError
 from ecgjax.evaluation import influence, limits, metrics, weighted_metric
+from ecgjax.evaluation.limits import Kind
 from ecgjax.evaluation.metrics import Absent
 from ecgjax.evaluation.resamples import draw_counts, unit_indices
 from ecgjax.evaluation.weighted_auroc import replicate_aurocs
 from ecgjax.evaluation.weighted_metric import WeightedMetric
 
 Metric = Literal["auroc", "mae"]
-Kind = Literal["percentile", "basic", "bca"]
 
 
 @dataclass(frozen=True)
@@ -158,13 +158,9 @@ def _bootstrap(
     # The classes, then their macro average (or the pooled error) as the last column.
     columns = [replicate_values(known, scores, metric, counts, absent) for _, scores in pairs]
     value, samples = columns[0] if len(columns) == 1 else tuple(a - b for a, b in zip(*columns, strict=True))
-    if kind == "percentile":
-        low, high = limits.percentile(samples, level)
-    elif kind == "basic":
-        low, high = limits.basic(value, samples, level)
-    else:
-        units = None if groups is None else unit_indices(groups, len(known))
-        low, high = limits.bca(value, samples, level, influences(known, [s for _, s in pairs], metric, absent, units))
+    units = None if groups is None else unit_indices(groups, len(known))
+    shares = influences(known, [s for _, s in pairs], metric, absent, units)  # computed as they are read: for BCa only
+    low, high = limits.interval(value, samples, level, kind, shares)
     return Intervals(
         *(value[:-1], low[:-1], high[:-1]),
         *(float(value[-1]), float(low[-1]), float(high[-1])),

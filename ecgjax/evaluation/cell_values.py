@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from ecgjax.errors import UserError, disk_errors
 from ecgjax.evaluation import metrics
-from ecgjax.evaluation.bootstrap import Kind, influences, replicate_values
+from ecgjax.evaluation.bootstrap import influences, replicate_values
 from ecgjax.evaluation.collect import NPZ_READING, Cell, Predictions, fingerprint
-from ecgjax.evaluation.replicated import Replicated, interval
+from ecgjax.evaluation.limits import Kind, interval
+from ecgjax.evaluation.replicated import Replicated
 from ecgjax.evaluation.resamples import draw_counts, unit_indices
 from ecgjax.evaluation.results import RESULTS
 

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ecgjax.errors import UserError
 from ecgjax.evaluation import metrics
-from ecgjax.evaluation.bootstrap import Kind, Metric, influences, replicate_values
+from ecgjax.evaluation.bootstrap import Metric, influences, replicate_values
+from ecgjax.evaluation.limits import Kind, interval
 from ecgjax.evaluation.metrics import Absent
-from ecgjax.evaluation.replicated import Differences, Replicated, differences, interval
+from ecgjax.evaluation.replicated import Differences, Replicated, differences
 from ecgjax.evaluation.resamples import draw_counts, unit_indices
 
 

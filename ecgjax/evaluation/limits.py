@@ -1,10 +1,39 @@
 """From bootstrap replicates to interval limits."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
+
+Kind = Literal["percentile", "basic", "bca"]
+
+
+def interval(
+    value: NDArray[np.float64],
+    replicates: NDArray[np.float64],
+    level: float,
+    kind: Kind,
+    influences: Iterable[NDArray[np.float64] | None] = (),
+) -> NDArray[np.float64]:
+    """Limits of the kind that is asked for.
+
+    Args:
+        value: (values,) the metric on the data itself.
+        replicates: as for `percentile`.
+        level: as for `percentile`.
+        kind: of the interval.
+        influences: as for `bca`, which alone reads them.
+
+    Returns:
+        As `percentile`.
+    """
+    if kind == "percentile":
+        return percentile(replicates, level)
+    if kind == "basic":
+        return basic(value, replicates, level)
+    return bca(value, replicates, level, influences)
 
 
 def percentile(replicates: NDArray[np.float64], level: float) -> NDArray[np.float64]:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgjax.evaluation import limits
-from ecgjax.evaluation.bootstrap import Kind
+from ecgjax.evaluation.limits import Kind, interval
 
 
 @dataclass(frozen=True)
@@ -51,29 +50,6 @@ class Differences:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     p: NDArray[np.float64]
-
-
-def interval(
-    value: NDArray[np.float64],
-    samples: NDArray[np.float64],
-    level: float,
-    kind: Kind,
-    influences: Sequence[NDArray[np.float64] | None],
-) -> NDArray[np.float64]:
-    """(2, values) lower and upper limits.
-
-    Args:
-        value: (values,).
-        samples: (replicates, values).
-        level: nominal coverage.
-        kind: of the interval.
-        influences: of each value, see `Replicated`; read for BCa only.
-    """
-    if kind == "percentile":
-        return limits.percentile(samples, level)
-    if kind == "basic":
-        return limits.basic(value, samples, level)
-    return limits.bca(value, samples, level, influences)
 
 
 def mean(models: Sequence[Replicated]) -> Replicated:
