@@ -147,10 +147,7 @@ def _bootstrap(
 ) -> Intervals:
     if not callable(metric):
         metrics.check_choice("metric", metric, ("auroc", "mae"))
-    metrics.check_choice("absent", absent, ("skip", "half"))
-    metrics.check_choice("kind", kind, ("percentile", "basic", "bca"))
-    if not 0 < level < 1:
-        raise UserError(f"level is {level}; expected a coverage between 0 and 1, e.g. 0.95")
+    check_options(absent, kind, level)
     check = metrics.check_regression if metric == "mae" or callable(metric) else metrics.check_classification
     pairs = [check(targets, scores) for scores in models]
     known = pairs[0][0]
@@ -172,6 +169,14 @@ def _bootstrap(
         replicates=len(counts),
         unit="record" if groups is None else "group",
     )
+
+
+def check_options(absent: Absent, kind: Kind, level: float) -> None:
+    """Raises a `UserError` unless they are as for `intervals`."""
+    metrics.check_choice("absent", absent, ("skip", "half"))
+    metrics.check_choice("kind", kind, ("percentile", "basic", "bca"))
+    if not 0 < level < 1:
+        raise UserError(f"level is {level}; expected a coverage between 0 and 1, e.g. 0.95")
 
 
 def replicate_values(

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ecgjax.errors import UserError
 from ecgjax.evaluation import metrics
-from ecgjax.evaluation.bootstrap import Metric, influences, replicate_values
+from ecgjax.evaluation.bootstrap import Metric, check_options, influences, replicate_values
 from ecgjax.evaluation.limits import Kind, interval
 from ecgjax.evaluation.metrics import Absent
 from ecgjax.evaluation.replicated import Differences, Replicated, differences
@@ -78,12 +78,9 @@ def joint(
         UserError: no model, or as for `intervals`; the model is named.
     """
     metrics.check_choice("metric", metric, ("auroc", "mae"))
-    metrics.check_choice("absent", absent, ("skip", "half"))
-    metrics.check_choice("kind", kind, ("percentile", "basic", "bca"))
+    check_options(absent, kind, level)
     if not scores:
         raise UserError("no model to compare; expected at least one")
-    if not 0 < level < 1:
-        raise UserError(f"level is {level}; expected a coverage between 0 and 1, e.g. 0.95")
     check = metrics.check_classification if metric == "auroc" else metrics.check_regression
     arrays = []
     for name, values in scores.items():
