@@ -199,7 +199,9 @@ def replicate_values(
         value, samples = weighted_metric.replicates(metric, targets, scores, counts)
         macro, macro_samples = metrics.macro_average(value, absent), metrics.macro_average(samples, absent)
     elif metric == "auroc":
-        value, samples = metrics.auroc(targets, scores), replicate_aurocs(targets, scores, counts)
+        # The data are the resample that holds every record once; sorting them again would cost more.
+        every = replicate_aurocs(targets, scores, np.insert(counts, 0, 1, axis=0))
+        value, samples = every[0], every[1:]
         macro, macro_samples = metrics.macro_average(value, absent), metrics.macro_average(samples, absent)
     else:
         value, macro = metrics.mae(targets, scores), metrics.mae(targets, scores, pooled=True)

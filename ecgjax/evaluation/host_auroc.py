@@ -6,6 +6,7 @@ a single pass over whole rows of small integers, several times faster than XLA's
 compile. Every number is an integer and exact.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 _CELLS_PER_BLOCK = 2**22  # (records x replicates): blocks that stay near the caches
-_WIDE = 256  # rows from which adding them one by one is faster than numpy's cumulative sum
 
 
 class Sums(NamedTuple):
@@ -79,9 +79,19 @@ def _weighted(weights: NDArray, values: NDArray) -> NDArray[np.uint32]:
 
 
 def _cumulate(rows: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Cumulative sum over the first axis, in place."""
-    if rows.shape[1] < _WIDE:
-        return np.cumsum(rows, axis=0, dtype=rows.dtype, out=rows)
-    for i in range(1, len(rows)):
-        np.add(rows[i], rows[i - 1], out=rows[i])
+    """Cumulative sum over the first axis, in place.
+
+    First within groups of rows, all groups at once, then from group to group: few calls that add long rows, where
+    numpy's own cumulative sum walks down one column after the other.
+    """
+    count, width = rows.shape
+    step = max(1, math.isqrt(count))
+    whole = count // step * step
+    groups = rows[:whole].reshape(-1, step, width)
+    for i in range(1, step):
+        groups[:, i] += groups[:, i - 1]
+    for i in range(1, len(groups)):
+        groups[i] += groups[i - 1, -1]
+    for i in range(max(whole, 1), count):
+        rows[i] += rows[i - 1]
     return rows

@@ -1,7 +1,10 @@
 """Which records a bootstrap replicate holds, and how often: drawn once per (records, seed), shared by all models."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from ecgjax.errors import UserError
 
@@ -53,16 +56,17 @@ def unit_indices(groups: ArrayLike, records: int) -> NDArray[np.intp]:
     return np.unique(labels, return_inverse=True)[1]
 
 
-def _own_draws(units: int, replicates: int, seed: int) -> list[NDArray[np.integer]]:
+def _own_draws(units: int, replicates: int, seed: int) -> Iterator[NDArray[np.integer]]:
     if replicates < 2:
         raise UserError(f"replicates is {replicates}; expected 2 or more")
     rng = np.random.default_rng(seed)
     rows = max(1, _CELLS_PER_BLOCK // units)
     dtype = np.uint32  # one stream whatever the platform's default integer
-    return [rng.integers(0, units, (min(rows, replicates - i), units), dtype) for i in range(0, replicates, rows)]
+    for i in range(0, replicates, rows):
+        yield rng.integers(0, units, (min(rows, replicates - i), units), dtype)
 
 
-def _given_draws(indices: ArrayLike, units: int) -> list[NDArray[np.integer]]:
+def _given_draws(indices: ArrayLike, units: int) -> Iterator[NDArray[np.integer]]:
     array = np.asarray(indices)
     if array.ndim != 2 or array.dtype.kind not in "iu" or len(array) < 2:
         raise UserError(
@@ -71,10 +75,16 @@ def _given_draws(indices: ArrayLike, units: int) -> list[NDArray[np.integer]]:
     if array.size and not (array.min() >= 0 and array.max() < units):
         raise UserError(f"indices holds {array.min()} to {array.max()}; expected 0 to {units - 1}")
     rows = max(1, _CELLS_PER_BLOCK // units)
-    return [array[i : i + rows] for i in range(0, len(array), rows)]
+    for i in range(0, len(array), rows):
+        yield array[i : i + rows]
 
 
-def _count(draws: NDArray[np.integer], units: int) -> NDArray[np.uint32]:
-    rows = len(draws)
-    flat = draws.astype(np.int64) + units * np.arange(rows)[:, None]
-    return np.bincount(flat.ravel(), minlength=rows * units).reshape(rows, units).astype(np.uint32)
+def _count(draws: NDArray[np.integer], units: int) -> NDArray[np.integer]:
+    rows, drawn = draws.shape
+    columns, ends = draws.astype(np.int32).ravel(), np.arange(rows + 1, dtype=np.int64) * drawn
+    for dtype in (np.uint8, np.uint32):
+        # A sparse matrix adds up what is there twice, far faster than numpy's bincount.
+        counts = csr_array((np.ones(draws.size, dtype), columns, ends), shape=(rows, units)).toarray()
+        if counts.sum(dtype=np.int64) == draws.size:  # else some unit was drawn more than 255 times
+            break
+    return counts
