@@ -6,6 +6,7 @@ evaluation mode, outside of what is differentiated, and never reaches the optimi
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -133,19 +134,12 @@ def build(
     labels, rows = optimiser.rate_groups(params, groups, rates)
     updates = optimiser.adamw(labels, rates, weight_decay)
 
-    def loss_of(logits: Array, targets: Array) -> Array:
-        return losses.multitask(logits, targets, n_regression) if n_regression else losses.bce(logits, targets)
-
-    step = (_training_step if mode.trains_encoder else _head_step)(encoder, head, loss_of, updates)
+    step = (training_step if mode.trains_encoder else _head_step)(encoder, head, make_loss(n_regression), updates)
 
     def predict(state: TrainState, frozen: Variables, cutter: Cutter, item: Item) -> tuple[Array, Array]:
         variables = {"params": state.params["encoder"], **state.rest} if mode.trains_encoder else frozen
         features, _ = encoder.apply(variables, cutter(item))
-        logits = head.apply(state.params["head"], features)
-        scores = losses.finite(logits)
-        probabilities = jax.nn.sigmoid(scores[:, :n_classification])
-        scores = jnp.concatenate([probabilities, scores[:, n_classification:]], axis=1)
-        return scores, jnp.isfinite(logits).all(axis=1)
+        return scores_of(head.apply(state.params["head"], features), n_classification)
 
     state = TrainState(jnp.zeros((), jnp.int32), params, rest, updates.init(params), run_key)
     return Program(state, frozen, jax.jit(step, donate_argnums=0), jax.jit(predict), rows)
@@ -164,12 +158,27 @@ def rate_groups_of(
     return groups, {name: 0.0 if name == optimiser.FROZEN else rate for name, rate in rates.items()}
 
 
-_Loss = Callable[[Array, Array], Array]
+Loss = Callable[[Array, Array], Array]
+"""(logits (batch, outputs), targets (batch, outputs)) -> scalar."""
 
 
-def _training_step(
-    encoder: Encoder, head: heads.Head, loss_of: _Loss, updates: optax.GradientTransformation
+def make_loss(n_regression: int) -> Loss:
+    """The loss of a run whose last `n_regression` outputs are trained with absolute error."""
+    return partial(losses.multitask, n_regression=n_regression) if n_regression else losses.bce
+
+
+def scores_of(logits: Array, n_classification: int) -> tuple[Array, Array]:
+    """What is scored: probabilities, then the regression outputs; and (batch,) whether all logits are finite."""
+    scores = losses.finite(logits)
+    probabilities = jax.nn.sigmoid(scores[:, :n_classification])
+    return jnp.concatenate([probabilities, scores[:, n_classification:]], axis=1), jnp.isfinite(logits).all(axis=1)
+
+
+def training_step(
+    encoder: Encoder, head: heads.Head, loss_of: Loss, updates: optax.GradientTransformation
 ) -> Callable[[TrainState, Variables, Cutter, Item, Array], tuple[TrainState, Array]]:
+    """The step of a run that trains its encoder, to be compiled; see `Program.step`."""
+
     def step(
         state: TrainState, frozen: Variables, cutter: Cutter, item: Item, targets: Array
     ) -> tuple[TrainState, Array]:
@@ -187,7 +196,7 @@ def _training_step(
 
 
 def _head_step(
-    encoder: Encoder, head: heads.Head, loss_of: _Loss, updates: optax.GradientTransformation
+    encoder: Encoder, head: heads.Head, loss_of: Loss, updates: optax.GradientTransformation
 ) -> Callable[[TrainState, Variables, Cutter, Item, Array], tuple[TrainState, Array]]:
     def step(
         state: TrainState, frozen: Variables, cutter: Cutter, item: Item, targets: Array
