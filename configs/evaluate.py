@@ -46,6 +46,9 @@ def get_config(choice: str = "") -> ConfigDict:
     config.data.ratio = 1.0  # share of the training records, for label efficiency
     config.data.subset = "nested"  # how they are chosen: nested, or paper (one record per patient, also at ratio 1)
     config.data.validation = "cut"  # by the same ratio, or full
+    # Of order and windows of the batches; none: config.seed. Set, cells of several seeds see the same batches.
+    config.data.seed = config_dict.placeholder(int)
+    config.data.crops = "random"  # a new window of each record in every epoch, or fixed: one for all epochs
     config.data.placement = "auto"  # where signals lie: "device", "host", or the device if they fit
 
     config.epochs = head_run.epochs

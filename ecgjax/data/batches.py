@@ -7,7 +7,7 @@ One item of a plan is one whole batch, so that Grain's cost per item is paid onc
 
 import json
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 from typing import Protocol as Structure
 
 import grain
@@ -21,13 +21,17 @@ from ecgjax.data.prefetch import prefetch_to_device
 from ecgjax.data.store import Store
 from ecgjax.errors import UserError
 
-_ORDER, _STARTS = 0, 1  # streams of random numbers under one seed
+_ORDER, _STARTS, _FIXED = 0, 1, 2  # streams of random numbers under one seed
+
+Crops = Literal["random", "fixed"]
+"""Training windows: drawn anew in every epoch, or once for all."""
 
 
 class BatchPlan:
     """Training batches; a Grain random-access source whose item i is global batch i, or this process's share of it.
 
-    Every epoch is a fresh permutation of the records with a fresh random window of each. What does not fill a batch at
+    Every epoch is a fresh permutation of the records with a fresh random window of each, or with "fixed" crops the same
+    window in every epoch, whichever records are trained on beside it. What does not fill a batch at
     its end is dropped.
 
     Args:
@@ -38,6 +42,7 @@ class BatchPlan:
         seed: of order and windows.
         epochs: how often each record is seen.
         last_start: see `ecgjax.data.crops.draw_starts`.
+        crops: "random" or "fixed".
         process_index: this process.
         process_count: processes that share each batch.
 
@@ -47,7 +52,8 @@ class BatchPlan:
         steps_per_epoch: batches in an epoch.
 
     Raises:
-        UserError: fewer records than a batch, a negative seed, or processes that cannot share a batch evenly.
+        UserError: fewer records than a batch, a negative seed, unknown crops, or processes that cannot share a batch
+            evenly.
     """
 
     def __init__(
@@ -60,11 +66,14 @@ class BatchPlan:
         seed: int,
         epochs: int,
         last_start: bool = True,
+        crops: Crops = "random",
         process_index: int = 0,
         process_count: int = 1,
     ) -> None:
         if seed < 0:
             raise UserError(f"seed={seed}; expected 0 or more")
+        if crops not in ("random", "fixed"):
+            raise UserError(f"crops={crops!r}; expected 'random' or 'fixed'")
         self.rows, self.dropped = split_short(rows, lengths, window)
         if not 1 <= batch_size <= len(self.rows):
             raise UserError(
@@ -75,6 +84,11 @@ class BatchPlan:
         self._lengths = np.asarray(lengths)[self.rows]
         self._window, self._batch_size, self._seed, self._last_start = window, batch_size, seed, last_start
         self._epochs = epochs
+        self._fixed = None
+        if crops == "fixed":  # drawn for all records, so that a record's does not depend on which others are trained on
+            rng = np.random.default_rng((seed, _FIXED))
+            starts = draw_starts(rng, np.maximum(lengths, window), window, last_start=last_start)
+            self._fixed = starts[self.rows]
         self._share = _share(batch_size, process_index, process_count)
         self._permutation = lru_cache(maxsize=2)(self._permute)
 
@@ -87,7 +101,10 @@ class BatchPlan:
         epoch, batch = divmod(step, self.steps_per_epoch)
         order = self._permutation(epoch)[batch * self._batch_size : (batch + 1) * self._batch_size]
         rng = np.random.default_rng((self._seed, _STARTS, step))
-        start = draw_starts(rng, self._lengths[order], self._window, last_start=self._last_start)
+        if self._fixed is not None:
+            start = self._fixed[order]
+        else:
+            start = draw_starts(rng, self._lengths[order], self._window, last_start=self._last_start)
         return {
             "record": self.rows[order][self._share].astype(np.int32),
             "start": start[self._share].astype(np.int32),
@@ -173,6 +190,7 @@ def training_iterator(
     sampling_rate: float | None = None,
     placement: Placement = "auto",
     protocol: Protocol = "default",
+    crops: Crops = "random",
     cutter: Cutter | None = None,
     sharding: jax.sharding.Sharding | None = None,
 ) -> tuple[grain.DatasetIterator, Cutter]:
@@ -198,6 +216,7 @@ def training_iterator(
         sampling_rate: Hz at the model's input; None is the data's own.
         placement: see `ecgjax.data.cutter.make_cutter`.
         protocol: "paper" never draws the last window and spreads NaN, as the paper's code does.
+        crops: see `BatchPlan`.
         cutter: one made before, for these rows among others; then `sampling_rate`, `placement` and `protocol` are its.
         sharding: of the batches over devices; None is JAX's default device.
 
@@ -227,6 +246,7 @@ def training_iterator(
         seed=seed,
         epochs=epochs,
         last_start=cutter.protocol != "paper",
+        crops=crops,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

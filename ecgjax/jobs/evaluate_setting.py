@@ -46,6 +46,9 @@ def check(config: ConfigDict) -> None:
             f"config.weights is {config.weights!r} in mode {config.mode}; expected none: it trains from scratch"
         )
     metrics.check_choice("config.protocol", config.protocol, tuple(ABSENT))
+    metrics.check_choice("config.data.crops", config.data.crops, ("random", "fixed"))
+    if config.data.seed is not None and config.data.seed < 0:
+        raise UserError(f"config.data.seed is {config.data.seed}; expected 0 or more, or none")
     metrics.check_choice("config.interval.unit", config.interval.unit, ("record", "patient"))
     metrics.check_choice("config.interval.kind", config.interval.kind, ("percentile", "basic", "bca"))
     for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("seed", 0)):
@@ -96,8 +99,9 @@ def set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, repor
         data.store,
         data.rows["train"],
         batch_size=config.batch_size,
-        seed=config.seed,
+        seed=config.seed if config.data.seed is None else config.data.seed,
         epochs=config.epochs,
+        crops=config.data.crops,
         seconds=model.spec.seconds,
         cutter=cutter,
     )

@@ -100,6 +100,7 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
                 if key not in _PLACES and key.split(".")[0] not in (*FREE_FIELDS, "model_arguments")
             },
             "data.labels": settings["data.labels"] or head_run.label_set,
+            "data.seed": _stream(settings),
         },
         "arguments": arguments,
         "weights": sha256,
@@ -134,14 +135,21 @@ def _defined(head_run: HeadRun, reported: tuple[Task, ...]) -> dict[str, Any]:
 def _shared(identity: dict[str, Any], spec: ModelSpec, run: HeadRun) -> dict[str, Any]:
     """What makes two cells see the same crops in the same batches through the same frozen encoder."""
     config = identity["config"]
-    names = ("model", "protocol", "seed", "epochs", "batch_size", "data.ratio", "data.subset", "data.validation")
+    names = ("model", "protocol", "epochs", "batch_size", "data.ratio", "data.subset", "data.validation")
+    chosen = config["data.ratio"] < 1  # a subset of the records, which the seed has drawn
     return {
-        **{name: config[name] for name in (*names, "data.placement")},
+        **{name: config[name] for name in (*names, "data.seed", "data.crops", "data.placement")},
+        "seed": config["seed"] if chosen or identity["weights"] is None else None,  # the encoder is drawn by it too
         **{name: identity[name] for name in ("numerics", "arguments", "weights", "data")},
         # What leaves records out, or picks a share of them by their labels.
         "records": [max(spec.seconds, run.min_seconds), run.min_fold, run.labelled_only and run.columns],
-        "labels": config["data.labels"] if config["data.ratio"] < 1 or run.labelled_only else None,
+        "labels": config["data.labels"] if chosen or run.labelled_only else None,
     }
+
+
+def _stream(settings: Mapping[str, Any]) -> int:
+    """The seed of the batches."""
+    return settings["seed"] if settings["data.seed"] is None else settings["data.seed"]
 
 
 def _choice(settings: Mapping[str, Any]) -> str:

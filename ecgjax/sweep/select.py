@@ -27,6 +27,7 @@ def selected(cells: Sequence[Cell], summaries: Mapping[str, Mapping[str, Any]]) 
     for cell in cells:
         if cell.name in summaries:
             config = {key: value for key, value in cell.identity["config"].items() if key != "seed"}
+            config["data.seed"] = cell.settings["data.seed"]  # as asked for: none is each seed's own
             fixed = {key: value for key, value in config.items() if key not in TUNED}
             entry = entries.setdefault(hashed({**cell.identity, "config": fixed}), {})
             entry.setdefault(hashed(config), []).append(cell)

@@ -260,3 +260,30 @@ def test_bad_evaluation(store: Store) -> None:
         evaluation_iterator(store, ROWS, cutter, batch_size=2)
     with pytest.raises(UserError, match="multiple of the 3 processes"):
         plan(process_count=3)
+
+
+@given(st.integers(0, 2**40), st.booleans())
+def test_fixed_crops_stay_whatever_else_is_trained_on(seed: int, last_start: bool) -> None:
+    fixed = plan(seed=seed, crops="fixed", last_start=last_start)
+    fewer = BatchPlan(
+        np.array(LONG_ENOUGH[::2]), np.array(LENGTHS), window=1000, batch_size=2, seed=seed, epochs=3, crops="fixed",
+        last_start=last_start,
+    )  # fmt: skip
+    starts: dict[int, set[int]] = {}
+    for source in (fixed, fewer):
+        for i in range(len(source)):
+            for record, start in zip(source[i]["record"].tolist(), source[i]["start"].tolist(), strict=True):
+                starts.setdefault(record, set()).add(start)
+                assert 0 <= start <= LENGTHS[record] - 1000
+    assert all(len(found) == 1 for found in starts.values())
+    assert [equal({"r": fixed[i]["record"]}, {"r": plan(seed=seed)[i]["record"]}) for i in range(3)] == [True] * 3
+
+
+def test_fixed_crops_are_drawn_by_the_seed() -> None:
+    def starts(seed: int) -> list[int]:
+        batches = plan(seed=seed, crops="fixed", epochs=1, batch_size=len(LONG_ENOUGH))[0]
+        return batches["start"][np.argsort(batches["record"])].tolist()
+
+    assert starts(0) == starts(0) != starts(1)
+    with pytest.raises(UserError, match="crops='fixd'; expected 'random' or 'fixed'"):
+        plan(crops="fixd")
