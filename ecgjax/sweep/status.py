@@ -4,10 +4,10 @@ status.json:
 
     state       "running", "stopped" (by a signal), "failed" (ended with cells that are not done) or "done"
     shard       "I/N"
-    cells       all; done, failed, elsewhere (another process runs them), left
-    running     name and point of the cell that this process runs, null between cells
+    cells       all; done, running, failed, elsewhere (another process runs them), left (neither done nor failed)
+    running     name and point of each cell that this process runs (or its Ray tasks do)
     eta         seconds left, from cells of the same model and mode that ended here; null before one has
-    per_hour    cells that ended here per hour of running
+    per_hour    cells that ended here per hour, of each cell's own time
     best        head run -> cell, point, validation score of its best checkpoint: the best by validation so far
     failures    cell, point, reason, attempts
     updated     when this was written, UTC
@@ -45,6 +45,7 @@ class Status:
     Attributes:
         cells: by name.
         done: summary.json of each cell that is done, by its name.
+        running: cells that run now, by name.
         elsewhere: names of cells that another process runs.
         failures: reason and number of attempts of each cell that failed.
     """
@@ -54,7 +55,7 @@ class Status:
         self.done: dict[str, Mapping[str, Any]] = {}
         self.elsewhere: set[str] = set()
         self.failures: dict[str, tuple[str, int]] = {}
-        self._running: Cell | None = None
+        self.running: dict[str, Cell] = {}
         self._started = False  # nothing is shown of a sweep that is done already
         self._best: dict[str, tuple[float, Cell]] = {}
         self._seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -82,12 +83,13 @@ class Status:
 
     def start(self, cell: Cell) -> None:
         """A cell begins here."""
-        self._running, self._started = cell, True
+        self.running[cell.name], self._started = cell, True
+        self.elsewhere.discard(cell.name)
         self._show()
 
     def finish(self, cell: Cell, summary: Mapping[str, Any], seconds: float | None = None) -> None:
         """A cell is done: here in `seconds`, or before or elsewhere."""
-        self._running = None
+        self.running.pop(cell.name, None)
         self.done[cell.name] = summary
         self.elsewhere.discard(cell.name)
         self.failures.pop(cell.name, None)
@@ -100,7 +102,7 @@ class Status:
 
     def fail(self, cell: Cell, reason: str, attempts: int) -> None:
         """A cell failed."""
-        self._running = None
+        self.running.pop(cell.name, None)
         self.failures[cell.name] = reason, attempts
         self._show()
 
@@ -110,7 +112,10 @@ class Status:
         self._show()
 
     def eta(self) -> float | None:
-        """Seconds left: a cell takes as long as those of its model and mode did on average, else as all did."""
+        """Seconds left, if as many cells run at once as do now.
+
+        A cell takes as long as those of its model and mode did on average, else as all did.
+        """
         known = [seconds for found in self._seconds.values() for seconds in found]
         if not known:
             return None
@@ -120,17 +125,16 @@ class Status:
             if name not in self.done and name not in self.failures:
                 found = self._seconds.get((cell.model, cell.mode))
                 total += sum(found) / len(found) if found else overall
-        return total
+        return total / max(len(self.running), 1)
 
     def as_dict(self, state: str = "running") -> dict[str, Any]:
         """Content of status.json."""
         known = [seconds for found in self._seconds.values() for seconds in found]
-        running = self._running
         return {
             "state": state,
             "shard": self._shard,
             "cells": {"all": len(self.cells), **self._counts()},
-            "running": running and {"cell": running.name, "point": running.point},
+            "running": [{"cell": name, "point": cell.point} for name, cell in self.running.items()],
             "eta": self.eta(),
             "per_hour": round(3600 * len(known) / sum(known), 1) if known and sum(known) else None,
             "best": {
@@ -149,8 +153,9 @@ class Status:
         atomic.write_json(self._file, self.as_dict(state))
 
     def _counts(self) -> dict[str, int]:
-        done, failed, elsewhere = len(self.done), len(self.failures), len(self.elsewhere)
-        return {"done": done, "failed": failed, "elsewhere": elsewhere, "left": len(self.cells) - done - failed}
+        done, failed = len(self.done), len(self.failures)
+        counts = {"done": done, "running": len(self.running), "failed": failed, "elsewhere": len(self.elsewhere)}
+        return {**counts, "left": len(self.cells) - done - failed}
 
     def _show(self) -> None:
         now = time.monotonic()
@@ -169,8 +174,10 @@ class Status:
         parts = [f"{counts[key]} {key}" for key in ("failed", "elsewhere") if counts[key]]
         eta = self.eta()
         parts += [f"ETA {clock(eta)}"] if eta else []
-        if self._running is not None:
-            parts.append(f"now {title(self._running)}")
+        if len(self.running) == 1:
+            parts.append(f"now {title(*self.running.values())}")
+        elif self.running:
+            parts.append(f"{len(self.running)} running")
         if self._best:
             run, (score, cell) = next(reversed(self._best.items()))
             parts.append(f"best {run} {score:.3f} (validation) {cell.model} {cell.mode}")

@@ -59,9 +59,9 @@ def test_a_sweep_runs_each_cell_once_and_ends_with_tables(store, tmp_path, capsy
     ]
     status = _status(tmp_path)
     assert status["state"] == "done"
-    assert status["cells"] == {"all": 6, "done": 6, "failed": 0, "elsewhere": 0, "left": 0}
+    assert status["cells"] == {"all": 6, "done": 6, "running": 0, "failed": 0, "elsewhere": 0, "left": 0}
     assert status["best"]["synthetic"]["validation"] == pytest.approx(0.8)
-    assert status["running"] is None
+    assert status["running"] == []
     # A second start runs nothing, and reads summaries that a kill left unwritten from the results.
     (cell / "summary.json").unlink()
     sweep.run(stub.config(store), tmp_path, None)
@@ -107,7 +107,7 @@ def test_failures_are_retried_and_do_not_stop_others(store, tmp_path, capsys):
     assert "4 of 6 cells done, 2 failed" in printed
     status = _status(tmp_path)
     assert status["state"] == "failed"
-    assert status["cells"] == {"all": 6, "done": 4, "failed": 2, "elsewhere": 0, "left": 0}
+    assert status["cells"] == {"all": 6, "done": 4, "running": 0, "failed": 2, "elsewhere": 0, "left": 0}
     reason = {failure["point"]["seed"]: failure["reason"] for failure in status["failures"]}
     assert reason[3] == "FloatingPointError: invalid value"
     failed = next(f["cell"] for f in status["failures"] if f["point"]["seed"] == 3)
@@ -297,7 +297,7 @@ def test_status_estimates_by_model_and_mode(store, tmp_path):
     status.finish(cells[0], found)  # before this process: its time is not known
     assert status.eta() is None
     status.start(cells[1])
-    assert status.as_dict()["running"]["point"] == cells[1].point
+    assert [cell["point"] for cell in status.as_dict()["running"]] == [cells[1].point]
     status.finish(cells[1], found, 2.0)
     assert status.eta() == 4.0  # two of another mode, of which nothing is known
     status.finish(cells[2], found, 10.0)
