@@ -84,11 +84,16 @@ def fits(store: Store, rows: np.ndarray, device_bytes: int | None = None) -> boo
         rows: row numbers in `store.records`.
         device_bytes: what they may take; None is `SHARE` of the device's memory, or `WITHOUT_LIMIT`.
     """
-    if device_bytes is None:
-        # The limit, not what is free now: all processes of a run must come to the same answer.
-        limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-        device_bytes = WITHOUT_LIMIT if limit is None else int(SHARE * limit)
-    return size(store, rows) <= min(device_bytes, _MOST_ROWS * 12 * np.dtype(store.dtype).itemsize)
+    return size(store, rows) <= min(room(device_bytes), _MOST_ROWS * 12 * np.dtype(store.dtype).itemsize)
+
+
+def room(device_bytes: int | None = None) -> int:
+    """Bytes that data may take on the device: `SHARE` of its memory, or `WITHOUT_LIMIT`, unless given."""
+    if device_bytes is not None:
+        return device_bytes
+    # The limit, not what is free now: all processes of a run must come to the same answer.
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    return WITHOUT_LIMIT if limit is None else int(SHARE * limit)
 
 
 def load(store: Store, rows: np.ndarray, sharding: Any = None) -> DeviceDataset:

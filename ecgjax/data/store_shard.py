@@ -44,8 +44,8 @@ class Shard:
     It is written, not memory-mapped, because a full disk under a memory map kills the process.
     """
 
-    def __init__(self, path: Path, dtype: np.dtype) -> None:
-        self.path, self.rows, self._dtype = path, 0, dtype
+    def __init__(self, path: Path, dtype: np.dtype, row: tuple[int, ...] = (12,)) -> None:
+        self.path, self.rows, self._dtype, self._row = path, 0, dtype, row
         self._file = open(path, "wb")  # noqa: SIM115 (closed by `close` or `discard`)
         self._file.write(self._header())
 
@@ -77,6 +77,6 @@ class Shard:
         description = np.lib.format.dtype_to_descr(self._dtype.newbyteorder("<"))
         # numpy pads the header so that the first axis may grow without moving the data.
         np.lib.format.write_array_header_1_0(
-            buffer, {"descr": description, "fortran_order": False, "shape": (self.rows, 12)}
+            buffer, {"descr": description, "fortran_order": False, "shape": (self.rows, *self._row)}
         )
         return buffer.getvalue()
