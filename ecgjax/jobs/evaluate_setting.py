@@ -1,5 +1,6 @@
 """What an evaluation is made of, checked and put together before it starts; see `ecgjax.jobs.evaluate`."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import grain
@@ -23,8 +24,8 @@ from ecgjax.training.supervised import Program
 ABSENT: dict[str, Absent] = {"fixed": "skip", "paper": "half"}
 
 
-class Setting(NamedTuple):
-    """All that a run is made of."""
+class Subject(NamedTuple):
+    """What is evaluated on what: all that results are written from."""
 
     config: ConfigDict
     directory: RunDirectory
@@ -32,10 +33,46 @@ class Setting(NamedTuple):
     reported: tuple[Task, ...]
     model: Model
     data: Labelled
+
+
+class Setting(NamedTuple):
+    """All that a run is made of."""
+
+    subject: Subject
     cutter: Cutter
     program: Program
     batches: grain.DatasetIterator
     steps_per_epoch: int
+
+
+class Parts:
+    """Models and data that were loaded, for evaluations that share them."""
+
+    def __init__(self) -> None:
+        self._found: dict[Any, Any] = {}
+
+    def model(self, config: ConfigDict) -> Model:
+        """The config's model with its weights."""
+        arguments = {name: value for name, value in config.model_arguments.items() if value is not None}
+        drawn = None if config.weights else config.seed
+        key = "model", config.model, config.weights, drawn, tuple(sorted(arguments.items()))
+        return self._once(key, lambda: load_model(config.model, config.weights, config.seed, **arguments))
+
+    def data(self, config: ConfigDict, head_run: HeadRun, seconds: float) -> Labelled:
+        """The config's data for windows of `seconds`, all of it."""
+        key = "data", head_run, seconds, config.data.store, config.data.labels
+        return self._once(key, lambda: labelled.load(head_run, seconds, config.data.store, config.data.labels))
+
+    def subset(self, config: ConfigDict, data: Labelled) -> Labelled:
+        """The config's share of its data."""
+        own = config.data
+        options = {"ratio": own.ratio, "method": own.subset, "validation": own.validation, "seed": config.seed}
+        return self._once(("subset", id(data), *options.values()), lambda: labelled.take(data, **options))
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._found:
+            self._found[key] = make()
+        return self._found[key]
 
 
 def check(config: ConfigDict) -> None:
@@ -65,35 +102,36 @@ def check(config: ConfigDict) -> None:
         raise UserError(f"config.interval.level is {config.interval.level}; expected a coverage such as 0.95")
 
 
-def set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, reported: tuple[Task, ...]) -> Setting:
-    """Loads model and data and builds the training program.
+def load(
+    config: ConfigDict, directory: RunDirectory, head_run: HeadRun, reported: tuple[Task, ...], parts: Parts
+) -> Subject:
+    """Loads model and data and writes environment.json.
 
     Raises:
         UserError: weights, data or task cannot be used together.
     """
-    arguments = {name: value for name, value in config.model_arguments.items() if value is not None}
-    model = load_model(config.model, config.weights, config.seed, **arguments)
-    data = labelled.load(head_run, model.spec.seconds, config.data.store, config.data.labels)
+    model = parts.model(config)
+    data = parts.data(config, head_run, model.spec.seconds)
     if not reported[0].select(data.classes, data.kinds):
         raise UserError(
-            f"task {reported[0].name}: none of the {len(data.classes)} classes of {data.store.path}, label set "
+            f"task {config.task}: none of the {len(data.classes)} classes of {data.store.path}, label set "
             f"{data.label_set!r}, belongs to it; expected classes like {', '.join(reported[0].columns[:4])}"
         )
-    data = labelled.take(
-        data,
-        ratio=config.data.ratio,
-        method=config.data.subset,
-        validation=config.data.validation,
-        seed=config.seed,
-    )
+    data = parts.subset(config, data)
     directory.write_environment(seed=config.seed, data={"fingerprint": data.store.fingerprint})
+    return Subject(config, directory, head_run, reported, model, data)
+
+
+def stream(subject: Subject) -> tuple[Cutter, grain.DatasetIterator, int]:
+    """What cuts crops of all splits, the training batches, and how many of these make an epoch."""
+    config, data, spec = subject.config, subject.data, subject.model.spec
     cutter = make_cutter(
         data.store,
         np.concatenate(list(data.rows.values())),
         placement=config.data.placement,
         protocol="paper" if config.protocol == "paper" else "default",
-        seconds=model.spec.seconds,
-        sampling_rate=model.spec.sampling_rate,
+        seconds=spec.seconds,
+        sampling_rate=spec.sampling_rate,
     )
     batches, _ = training_iterator(
         data.store,
@@ -102,34 +140,45 @@ def set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, repor
         seed=config.seed if config.data.seed is None else config.data.seed,
         epochs=config.epochs,
         crops=config.data.crops,
-        seconds=model.spec.seconds,
+        seconds=spec.seconds,
         cutter=cutter,
     )
+    return cutter, batches, len(data.rows["train"]) // config.batch_size
+
+
+def set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, reported: tuple[Task, ...]) -> Setting:
+    """Loads model and data and builds the training program.
+
+    Raises:
+        UserError: weights, data or task cannot be used together.
+    """
+    subject = load(config, directory, head_run, reported, Parts())
+    cutter, batches, steps = stream(subject)
     program = supervised.build(
-        model,
+        subject.model,
         supervised.get_mode(config.mode),
-        n_classification=data.n_classification,
-        n_regression=data.n_regression,
+        n_classification=subject.data.n_classification,
+        n_regression=subject.data.n_regression,
         learning_rate=config.learning_rate,
         rate_factor=config.rate_factor,
         weight_decay=config.weight_decay,
         seed=config.seed,
         paper_groups=config.protocol == "paper",
     )
-    steps = len(data.rows["train"]) // config.batch_size
-    return Setting(config, directory, head_run, reported, model, data, cutter, program, batches, steps)
+    return Setting(subject, cutter, program, batches, steps)
 
 
 def announce(setting: Setting) -> None:
     """Prints what will be trained on what."""
-    config, data, program = setting.config, setting.data, setting.program
+    subject, program = setting.subject, setting.program
+    config, data = subject.config, subject.data
     synthetic = " (synthetic, not real patients)" if data.store.meta["source"] == "synthetic" else ""
     print(f"data      {data.store.path}{synthetic}")
     counts = ", ".join(f"{len(rows):,} {split}" for split, rows in data.rows.items())
     print(f"records   {counts}; {data.n_classification} classes, {data.n_regression} regression targets")
     if any(data.left_out.values()):
         short = ", ".join(f"{count:,} {split}" for split, count in data.left_out.items() if count)
-        print(f"left out  {short}: shorter than {max(setting.model.spec.seconds, setting.head_run.min_seconds):g} s")
+        print(f"left out  {short}: shorter than {max(subject.model.spec.seconds, subject.head_run.min_seconds):g} s")
     print(f"model     {config.model}, {config.weights or 'random initialisation (config.weights names none)'}")
     length = f"{config.epochs} epochs of {setting.steps_per_epoch} steps"
     print(f"mode      {config.mode}, protocol {config.protocol}, {length}\n")

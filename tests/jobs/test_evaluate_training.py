@@ -135,7 +135,7 @@ def test_a_killed_run_continues_as_if_it_had_not_been(store, tmp_path, monkeypat
 def test_sigterm_in_mid_epoch_saves_and_resumes(store, tmp_path, monkeypatch):
     config = make_config(store, log_every=2)
     evaluate.run(config, tmp_path / "whole")
-    advance, calls = evaluate._mean_loss, []
+    advance, calls = evaluate.mean_loss, []
 
     def signal_once(pending, step):
         calls.append(step)
@@ -144,7 +144,7 @@ def test_sigterm_in_mid_epoch_saves_and_resumes(store, tmp_path, monkeypatch):
         return advance(pending, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "_mean_loss", signal_once)
+        patch.setattr(evaluate, "mean_loss", signal_once)
         with pytest.raises(SystemExit) as stopped:
             evaluate.run(config, tmp_path / "cut")
     assert stopped.value.code == 143

@@ -170,7 +170,7 @@ def test_a_signal_between_steps_ends_the_sweep_after_the_cell_saved(store, tmp_p
 
 
 def test_sigterm_in_an_evaluation_ends_the_sweep(store, tiny, tmp_path, monkeypatch):
-    mean_loss = evaluate._mean_loss
+    mean_loss = evaluate.mean_loss
 
     def signal_once(pending, step):
         if step == 2:
@@ -178,7 +178,7 @@ def test_sigterm_in_an_evaluation_ends_the_sweep(store, tiny, tmp_path, monkeypa
         return mean_loss(pending, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "_mean_loss", signal_once)
+        patch.setattr(evaluate, "mean_loss", signal_once)
         with pytest.raises(SystemExit) as ended:
             sweep.run(_small_sweep(store, {"model": "tiny", "mode": "linear"}), tmp_path)
     assert ended.value.code == 143
