@@ -4,8 +4,9 @@
 
 The loop gathers the negatives' vectors of one token after the other, as the authors' code does; it is a `lax.scan`, so
 it is compiled too. A third way is timed beside it: weighting all scores by how often each token was drawn, whose
-gradient needs no scatter. All run interleaved in one process; times are medians, ratios medians of each round's ratio,
-memory is XLA's own account of temporary buffers. Prints one line of JSON.
+gradient needs no scatter. All run interleaved in one process; times are medians, ratios medians of each round's ratio
+("wall" of elapsed time, "cpu" of the process's CPU time), memory is XLA's own account of temporary buffers. Prints one
+line of JSON.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 
 from ecgjax.pretraining import cpc
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
@@ -65,16 +67,20 @@ def main() -> None:
     for name, function in {"gather": gather, "counts": counts, "loop": loop}.items():
         programs[name] = jax.jit(jax.value_and_grad(function, argnums=(0, 1))).lower(*arguments).compile()
         values[name] = float(programs[name](*arguments)[0])
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    seconds: dict[str, dict[str, list[float]]] = {clock: {name: [] for name in programs} for clock in CLOCKS}
     for _ in range(options.repeats):
         for name, program in programs.items():
-            start = time.perf_counter()
+            start = {clock: now() for clock, now in CLOCKS.items()}
             jax.block_until_ready(program(*arguments))
-            seconds[name].append(time.perf_counter() - start)
-    median = {name: statistics.median(times) for name, times in seconds.items()}
+            for clock, now in CLOCKS.items():
+                seconds[clock][name].append(now() - start[clock])
+    median = {name: statistics.median(times) for name, times in seconds["wall"].items()}
 
-    def ratio(name: str, to: str) -> float:
-        return statistics.median(a / b for a, b in zip(seconds[name], seconds[to], strict=True))
+    def ratio(name: str, to: str) -> dict[str, float]:
+        return {
+            clock: statistics.median(a / b for a, b in zip(times[name], times[to], strict=True))
+            for clock, times in seconds.items()
+        }
 
     megabytes = {name: program.memory_analysis().temp_size_in_bytes / 1e6 for name, program in programs.items()}
     print(
