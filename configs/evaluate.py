@@ -49,6 +49,8 @@ def get_config(choice: str = "") -> ConfigDict:
     # Of order and windows of the batches; none: config.seed. Set, cells of several seeds see the same batches.
     config.data.seed = config_dict.placeholder(int)
     config.data.crops = "random"  # a new window of each record in every epoch, or fixed: one for all epochs
+    # To what the features of a frozen encoder are rounded before its head reads them: bfloat16 halves a feature cache.
+    config.data.features = "float32"
     config.data.placement = "auto"  # where signals lie: "device", "host", or the device if they fit
 
     config.epochs = head_run.epochs

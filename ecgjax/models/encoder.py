@@ -84,11 +84,13 @@ class Encoder:
         spec: the model's facts.
         module: Linen module; `module.apply(variables, x, train)` returns `Features`.
         arguments: JSON-able keyword arguments that `registry.create(spec.name, **arguments)` rebuilds this from.
+        features: "bfloat16": features in evaluation are rounded to what fits in it, so that a cache loses nothing.
     """
 
     spec: ModelSpec
     module: nn.Module
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    features: str = "float32"
 
     @property
     def samples(self) -> int:
@@ -133,10 +135,17 @@ class Encoder:
         rest = {name: value for name, value in variables.items() if name != "params"}
         if not train:
             out: Features = self.module.apply(variables, x, False)  # type: ignore[assignment]
-            return _float32(out), rest
+            return self._rounded(_float32(out)), rest
         rngs = {} if key is None else {"dropout": key}
         features, updated = self.module.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])
         return _float32(features), {**rest, **updated}
+
+    def _rounded(self, features: Features) -> Features:
+        if self.features == "float32":
+            return features
+        # Not a cast to bfloat16 and back, which XLA leaves out where it may be more exact than asked.
+        sequence, pooled = (jax.lax.reduce_precision(x, 8, 7) for x in (features.sequence, features.pooled))
+        return features._replace(sequence=sequence, pooled=pooled)
 
 
 def _float32(features: Features) -> Features:

@@ -1,6 +1,7 @@
 """The Python surface: load a model, compute features of a batch, embed a recording."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +64,16 @@ class Model:
                 f"leads {', '.join(CANONICAL_LEADS)} in the last axis"
             )
         return self._features(self.variables, jnp.asarray(x, jnp.float32))
+
+    def rounded(self, dtype: str) -> "Model":
+        """The same weights; features in evaluation are rounded to "bfloat16", or as they are ("float32").
+
+        Raises:
+            UserError: another dtype.
+        """
+        if dtype not in ("float32", "bfloat16"):
+            raise UserError(f"features of dtype {dtype!r}; expected float32 or bfloat16")
+        return Model(replace(self.encoder, features=dtype), self.variables)
 
 
 def load_model(name: str, weights: str | Path | None = None, seed: int = 0, **arguments: Any) -> Model:

@@ -85,6 +85,8 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
     if not plugins.is_file(settings["task"]):
         settings["task"] = head_run.name  # tasks of one head run are one training
     mode = MODES[settings["mode"]]
+    if mode.trains_encoder:
+        settings["data.features"] = "float32"  # they are not stored
     if weights is not None and mode.pretrained and settings["weights"] is None:
         settings["weights"] = str(Path(weights) / settings["model"])
     if stores is not None and settings["data.store"] is None and head_run.source != "synthetic":
@@ -138,7 +140,7 @@ def _shared(identity: dict[str, Any], spec: ModelSpec, run: HeadRun) -> dict[str
     names = ("model", "protocol", "epochs", "batch_size", "data.ratio", "data.subset", "data.validation")
     chosen = config["data.ratio"] < 1  # a subset of the records, which the seed has drawn
     return {
-        **{name: config[name] for name in (*names, "data.seed", "data.crops", "data.placement")},
+        **{name: config[name] for name in (*names, "data.seed", "data.crops", "data.features", "data.placement")},
         "seed": config["seed"] if chosen or identity["weights"] is None else None,  # the encoder is drawn by it too
         **{name: identity[name] for name in ("numerics", "arguments", "weights", "data")},
         # What leaves records out, or picks a share of them by their labels.

@@ -52,18 +52,16 @@ def windows_of(store: Store, rows: NDArray[np.integer], window: int) -> Windows:
     return Windows(np.asarray(rows, np.int64)[index], start)
 
 
-def identity_of(
-    model: Model, weights: str | None, seed: int, store: Store, cutter: Cutter, dtype: DType = "float32"
-) -> dict[str, Any]:
+def identity_of(model: Model, weights: str | None, seed: int, store: Store, cutter: Cutter) -> dict[str, Any]:
     """All that determines the features of a window.
 
     Args:
-        model: the encoder; its arguments hold dtype, contract, leads and window.
+        model: the encoder; its arguments hold dtype, contract, leads and window. They are stored as what they are
+            rounded to (`Model.rounded`), so the cache has the very values of an encoder pass.
         weights: their SHA-256; None: random initialisation.
         seed: of the random initialisation.
         store: the data.
         cutter: how crops are cut and resampled.
-        dtype: in which they are stored.
     """
     return {
         "format": feature_cache.FORMAT,
@@ -73,7 +71,7 @@ def identity_of(
         "arguments": dict(model.encoder.arguments),
         "data": store.fingerprint,
         "crops": [cutter.window, cutter.rate_in, cutter.rate_out, cutter.protocol],
-        "dtype": dtype,
+        "dtype": model.encoder.features,
         # Float32 products are not the same on all kinds of devices.
         "platform": jax.default_backend(),
         "precision": jax.config.values["jax_default_matmul_precision"],
