@@ -17,11 +17,12 @@ from ecgjax import atomic
 from ecgjax.errors import UserError
 from ecgjax.reporting import sweep_tables
 from ecgjax.sweep import plan as planning
-from ecgjax.sweep import runner, select, summary
+from ecgjax.sweep import ray_executor, runner, select, summary
 from ecgjax.sweep.cells import Cell, hashed
 from ecgjax.sweep.plan import Plan
 from ecgjax.sweep.status import Status, title
 
+EXECUTORS = ("local", "ray")
 CELLS, SELECTED, CSV = "cells", "selected", "cells.csv"
 
 
@@ -39,6 +40,8 @@ def run(config: ConfigDict, workdir: Path | None, run_cell: runner.RunCell | Non
     """
     if config.retries < 0:
         raise UserError(f"config.retries is {config.retries}; expected 0 or more")
+    if config.executor not in EXECUTORS:
+        raise UserError(f"config.executor is {config.executor!r}; expected one of {', '.join(EXECUTORS)}")
     index, count = planning.parse_shard(config.shard)
     plan = planning.make(config)
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -57,7 +60,10 @@ def run(config: ConfigDict, workdir: Path | None, run_cell: runner.RunCell | Non
     status = Status(cells, workdir / name, f"{index}/{count}")
     try:
         with status:
-            runner.run(cells, store, status, retries=config.retries, run_cell=run_cell)
+            if config.executor == "ray":
+                ray_executor.run(cells, store, status, retries=config.retries, run_cell=run_cell, placing=config.ray)
+            else:
+                runner.run(cells, store, status, retries=config.retries, run_cell=run_cell)
     except SystemExit:
         left = len(cells) - len(status.done)
         print(f"stopped with {left} of {len(cells)} cells left; start the same command again", file=sys.stderr)

@@ -17,7 +17,20 @@ def sweep_config(axes: Axes) -> ConfigDict:
     config.cells = config_dict.placeholder(str)  # where cells are kept, to share them between sweeps; none: workdir
     config.shard = config_dict.placeholder(str)  # I/N: this process does the I-th part of N, for job arrays
     config.retries = 1  # of a cell that failed, after all others
+    config.executor = "local"  # one unit of cells after the other in this process; or ray: many at once, on a cluster
+    config.ray = _ray()
     config.dry_run = False  # only print the plan: cells, groups, estimates of FLOPs, memory and time
+    return config
+
+
+def _ray() -> ConfigDict:
+    """For executor=ray: the cluster, and what each unit of cells (one program) gets of it."""
+    config = ConfigDict()
+    config.address = config_dict.placeholder(str)  # HOST:PORT; none: $RAY_ADDRESS, one on this machine, or a new one
+    config.cpus = 1.0
+    config.gpus = config_dict.placeholder(float)  # neither these nor tpus: one GPU, or TPU chip, where there are any
+    config.tpus = config_dict.placeholder(float)  # chips
+    config.restarts = 5  # of a unit whose worker or node was lost
     return config
 
 

@@ -1,0 +1,250 @@
+"""Runs a sweep's units as tasks of a Ray cluster: Ray places them, queues them, and starts lost ones again.
+
+Each task is `runner.run` on the cells of one unit (`ecgjax.sweep.units`) in a worker process of some node. All nodes
+see the work directory under one path, and have ecgjax in one version; a task refuses to begin where that is not so.
+Locks and checkpoints of the cells do the rest: a unit whose node was lost is continued by another node, and nothing is
+done twice. What happens in the tasks reaches the driver's `Status` through a queue on the driver's node.
+"""
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import jax
+from ml_collections import ConfigDict
+
+import ecgjax
+from ecgjax import numerics
+from ecgjax.errors import UserError, disk_errors
+from ecgjax.sweep import runner, summary
+from ecgjax.sweep.cells import Cell
+from ecgjax.sweep.status import Status
+from ecgjax.sweep.units import Unit, units
+from ecgjax.training.interrupt import Interrupt
+
+_POLL_SECONDS = 0.2
+_CANCEL_SECONDS = 2.0
+_JAX_SETTINGS = ("jax_default_matmul_precision", "jax_compilation_cache_dir")
+
+
+class _Site(NamedTuple):
+    """What every task must find on its node.
+
+    Attributes:
+        version: of ecgjax.
+        folder: working directory of the driver; relative paths in cells start there.
+        store: folder of the cells' directories.
+        token: a file in it that the driver wrote.
+        jax: values of `_JAX_SETTINGS`.
+    """
+
+    version: str
+    folder: str
+    store: str
+    token: str
+    jax: dict[str, Any]
+
+
+def run(
+    cells: Sequence[Cell],
+    store: Path,
+    status: Status,
+    *,
+    retries: int = 0,
+    run_cell: runner.RunCell | None = None,
+    placing: ConfigDict,
+) -> None:
+    """Runs all cells that are not done; returns when each is done or has failed.
+
+    Args:
+        cells: to run.
+        store: folder of the cells' directories, on a file system that all nodes share.
+        status: kept up to date.
+        retries: further attempts at a cell that failed, by the task that has it.
+        run_cell: see `runner.run`; importable on the nodes.
+        placing: config.ray of a sweep, see `ecgjax.sweep.settings`.
+
+    Raises:
+        UserError: no Ray, no cluster at the address, a node that lacks what it needs, or the disk is full.
+        SystemExit: SIGTERM or Ctrl-C came; the tasks have saved and ended (143 or 130).
+    """
+    for cell in cells:
+        if summary.finished(store / cell.name):
+            status.finish(cell, summary.read(store / cell.name))
+    waiting = [unit for unit in units(cells) if any(cell.name not in status.done for cell in unit.cells)]
+    if not waiting:
+        return
+    ray = _import_ray()
+    with _connected(ray, placing.address), _site(store) as site:
+        queue = _queue(ray)
+        task = ray.remote(**_options(ray, placing))(_run_unit)
+        with Interrupt() as interrupt:
+            pending = {task.remote(unit.cells, site, queue, retries, run_cell): unit for unit in waiting}
+            cancelled = float("-inf")
+            while pending:
+                if interrupt.signal is not None and time.monotonic() - cancelled > _CANCEL_SECONDS:
+                    cancelled = time.monotonic()
+                    for future in pending:  # repeated, since Ray does not promise that it arrives; see _run_unit
+                        ray.cancel(future)
+                ended, _ = ray.wait(list(pending), num_returns=len(pending), timeout=_POLL_SECONDS)
+                for name, arguments in queue.get_nowait_batch(queue.size()):
+                    getattr(status, name)(*arguments)
+                for future in ended:
+                    _settle(ray, future, pending.pop(future), store, status, placing.restarts)
+            if interrupt.signal is not None:
+                raise SystemExit(interrupt.exit_code)
+
+
+def _run_unit(
+    cells: tuple[Cell, ...], site: _Site, queue: Any, retries: int, run_cell: runner.RunCell | None
+) -> dict[str, tuple[str, int]]:
+    """The task: reasons and numbers of attempts of the cells that failed. Runs in a worker's main thread."""
+    _check(site, cells)
+    for name, value in site.jax.items():
+        jax.config.update(name, value)
+    reports = _Reports(queue)
+    try:
+        runner.run(cells, Path(site.store), cast(Status, reports), retries=retries, run_cell=run_cell)
+    except SystemExit as stopped:
+        # ray.cancel comes as SIGINT. After a SIGTERM, of a node that is taken away, the worker goes, and Ray starts
+        # the task elsewhere.
+        if stopped.code != 130:
+            raise
+    return reports.failures
+
+
+class _Reports:
+    """In a worker, what stands for the driver's `Status`."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+        self.failures: dict[str, tuple[str, int]] = {}
+
+    def start(self, cell: Cell) -> None:
+        self._queue.put(("start", (cell,)))
+
+    def finish(self, cell: Cell, summary: Mapping[str, Any], seconds: float | None = None) -> None:
+        self.failures.pop(cell.name, None)
+        self._queue.put(("finish", (cell, summary, seconds)))
+
+    def fail(self, cell: Cell, reason: str, attempts: int) -> None:
+        self.failures[cell.name] = reason, attempts
+        self._queue.put(("fail", (cell, reason, attempts)))
+
+    def skip(self, cell: Cell) -> None:
+        self._queue.put(("skip", (cell,)))
+
+
+def _settle(ray: Any, future: Any, unit: Unit, store: Path, status: Status, restarts: int) -> None:
+    """Brings the status in line with how a unit ended, whatever was reported of it on the way."""
+    failures: dict[str, tuple[str, int]] = {}
+    try:
+        failures = ray.get(future)
+    except ray.exceptions.TaskCancelledError:
+        pass
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, UserError):  # of the place, not of a cell
+            raise UserError(str(cause)) from error
+        text = f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:300]
+        failures = {cell.name: (text, 1) for cell in unit.cells}
+    except ray.exceptions.RayError as error:
+        text = f"its worker was lost {restarts + 1} times ({type(error).__name__}); expected config.ray.restarts to do"
+        failures = {cell.name: (text, restarts + 1) for cell in unit.cells}
+    for cell in unit.cells:
+        status.running.pop(cell.name, None)
+        if cell.name not in status.done and summary.finished(store / cell.name):
+            status.finish(cell, summary.read(store / cell.name))
+        elif cell.name in failures and cell.name not in status.done:
+            status.fail(cell, *failures[cell.name])
+
+
+def _import_ray() -> Any:
+    # No reports of use to Ray's makers; devices of a task without GPUs are left as they are, without a notice.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.exceptions
+        import ray.util.queue
+        import ray.util.scheduling_strategies
+    except ImportError as error:
+        raise UserError(f"config.executor=ray: {error}; expected Ray: pip install 'ecgjax[ray]'") from error
+    return ray
+
+
+@contextmanager
+def _connected(ray: Any, address: str | None) -> Iterator[None]:
+    """A driver of the cluster at `address`, of that in $RAY_ADDRESS or on this machine, or of a new one here."""
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        text = " ".join(str(error).split())[:300]
+        where = address or os.environ.get("RAY_ADDRESS") or "on this machine"
+        raise UserError(f"config.ray.address: no Ray cluster {where} ({text}); expected HOST:PORT") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()  # ends this driver's tasks, if any are left
+
+
+@contextmanager
+def _site(store: Path) -> Iterator[_Site]:
+    """Leaves a file in the store, for tasks to see that theirs is the same one."""
+    store = store.resolve()
+    token = store / f".ray-{uuid.uuid4().hex}"
+    with disk_errors(store):
+        store.mkdir(parents=True, exist_ok=True)
+        token.touch()
+    try:
+        settings = {name: getattr(jax.config, name) for name in _JAX_SETTINGS}
+        yield _Site(ecgjax.__version__, os.getcwd(), str(store), token.name, settings)
+    finally:
+        token.unlink(missing_ok=True)
+
+
+def _check(site: _Site, cells: Sequence[Cell]) -> None:
+    here = f"Ray node {socket.gethostname()}"
+    if not (Path(site.store) / site.token).exists():
+        raise UserError(f"{here}: {site.store} is not the driver's; expected a --workdir that all nodes share")
+    if ecgjax.__version__ != site.version or any(cell.identity["numerics"] != numerics.VERSION for cell in cells):
+        raise UserError(f"{here}: has ecgjax {ecgjax.__version__}; expected {site.version}, as the driver has")
+    try:
+        os.chdir(site.folder)
+    except OSError as error:
+        raise UserError(f"{here}: no folder {site.folder}, where the driver was started; expected it there") from error
+
+
+def _queue(ray: Any) -> Any:
+    """On the driver's node: it is not lost with another one. Should it be killed, it loses only what was on its way."""
+    node = ray.get_runtime_context().get_node_id()
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+    options = {"num_cpus": 0, "scheduling_strategy": here, "max_restarts": -1, "max_task_retries": -1}
+    return ray.util.queue.Queue(actor_options=options)
+
+
+def _options(ray: Any, placing: ConfigDict) -> dict[str, Any]:
+    """What a task asks of its node, and how often it is started again after its worker or node was lost."""
+    there = ray.cluster_resources()
+    wanted = {"CPU": placing.cpus, "GPU": placing.gpus, "TPU": placing.tpus}
+    if placing.gpus is None and placing.tpus is None:
+        found = next((kind for kind in ("GPU", "TPU") if there.get(kind)), None)
+        wanted |= {found: 1.0} if found else {}
+    wanted = {kind: amount for kind, amount in wanted.items() if amount}
+    for kind, amount in wanted.items():
+        most = max((node["Resources"].get(kind, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+        if most < amount:
+            print(f"waiting for a Ray node with {amount:g} {kind}s; the largest has {most:g} now", flush=True)
+    return {
+        "num_cpus": wanted.pop("CPU", 0),
+        "num_gpus": wanted.get("GPU", 0),
+        "resources": {"TPU": wanted["TPU"]} if "TPU" in wanted else None,
+        # JAX keeps the devices that it began with: a process for each unit where they are handed out.
+        "max_calls": 1 if wanted else 0,
+        "max_retries": placing.restarts,
+    }
