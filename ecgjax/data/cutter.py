@@ -119,9 +119,10 @@ class HostCrops:
         self._millivolt = device_dataset.steps(store)
 
     def __call__(self, item: Item) -> Item:
-        crop = np.empty((len(item["record"]), self._window, 12), self._store.dtype)
-        for i, (record, start) in enumerate(zip(item["record"].tolist(), item["start"].tolist(), strict=True)):
-            crop[i] = self._store.raw(record, start, start + self._window)
+        crop = np.empty((*item["record"].shape, self._window, 12), self._store.dtype)
+        for place, record in np.ndenumerate(item["record"]):
+            start = int(item["start"][place])
+            crop[place] = self._store.raw(int(record), start, start + self._window)
         return {**item, "crop": crop, "millivolt": self._millivolt[item["record"]]}
 
 

@@ -123,13 +123,8 @@ def build(
     """
     encoder = model.encoder
     head = heads.create(mode.head, encoder.spec.channels, n_classification + n_regression)
-    head_key, run_key = jax.random.split(jax.random.key(seed))
-    params: dict[str, Any] = {"head": head.init(head_key)}
-    rest: dict[str, Any] = {}
-    frozen: Variables = model.variables
-    if mode.trains_encoder:
-        copied = jax.tree.map(jnp.copy, dict(model.variables))  # the step donates its state, not the caller's weights
-        params, rest, frozen = {"encoder": copied.pop("params"), **params}, copied, {}
+    params, rest, key = initial(model, mode, head, seed)
+    frozen: Variables = {} if mode.trains_encoder else model.variables
     groups, rates = rate_groups_of(encoder.spec, mode, learning_rate, rate_factor, paper_groups)
     labels, rows = optimiser.rate_groups(params, groups, rates)
     updates = optimiser.adamw(labels, rates, weight_decay)
@@ -141,8 +136,18 @@ def build(
         features, _ = encoder.apply(variables, cutter(item))
         return scores_of(head.apply(state.params["head"], features), n_classification)
 
-    state = TrainState(jnp.zeros((), jnp.int32), params, rest, updates.init(params), run_key)
+    state = TrainState(jnp.zeros((), jnp.int32), params, rest, updates.init(params), key)
     return Program(state, frozen, jax.jit(step, donate_argnums=0), jax.jit(predict), rows)
+
+
+def initial(model: Model, mode: Mode, head: heads.Head, seed: int) -> tuple[dict[str, Any], dict[str, Any], Array]:
+    """What a run starts from: `TrainState`'s params, rest and key; all of it copies, since a step donates its state."""
+    head_key, run_key = jax.random.split(jax.random.key(seed))
+    params: dict[str, Any] = {"head": head.init(head_key)}
+    if not mode.trains_encoder:
+        return params, {}, run_key
+    rest = jax.tree.map(jnp.copy, dict(model.variables))
+    return {"encoder": rest.pop("params"), **params}, rest, run_key
 
 
 def rate_groups_of(
