@@ -60,7 +60,7 @@ def main() -> None:
 
     from ecgjax import bootstrap
     from ecgjax.evaluation.resamples import draw_counts
-    from ecgjax.evaluation.weighted_auroc import replicate_aurocs
+    from ecgjax.evaluation.weighted_auroc import lay_out, replicate_aurocs
 
     seconds = []
     for _ in range(1 if options.once else 2):
@@ -71,7 +71,7 @@ def main() -> None:
     print(f"{size}: {seconds[-1]:.2f} s ({seconds[0]:.2f} s with compilation)")
     print(f"peak resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     if options.measured:
-        ours = replicate_aurocs(targets, scores, draw_counts(options.records, indices=draws))
+        ours = replicate_aurocs(targets, scores, lay_out(draw_counts(options.records, indices=draws)))
         print(f"scikit-learn, two processes: {baseline:.1f} s, scaled from {options.measured} replicates")
         print(f"ratio {baseline / seconds[-1]:.0f}; largest difference {np.nanmax(np.abs(ours - expected)):.1e}")
 

@@ -17,7 +17,7 @@ from ecgjax.errors import UserError
 from ecgjax.evaluation import influence, limits, metrics, weighted_metric
 from ecgjax.evaluation.limits import Kind
 from ecgjax.evaluation.metrics import Absent
-from ecgjax.evaluation.resamples import draw_counts, unit_indices
+from ecgjax.evaluation.resamples import Resamples, draw_counts, unit_indices
 from ecgjax.evaluation.weighted_auroc import replicate_aurocs
 from ecgjax.evaluation.weighted_metric import WeightedMetric
 
@@ -151,9 +151,9 @@ def _bootstrap(
     check = metrics.check_regression if metric == "mae" or callable(metric) else metrics.check_classification
     pairs = [check(targets, scores) for scores in models]
     known = pairs[0][0]
-    counts = draw_counts(len(known), replicates, seed, indices, groups)
+    resamples = Resamples(draw_counts(len(known), replicates, seed, indices, groups))
     # The classes, then their macro average (or the pooled error) as the last column.
-    columns = [replicate_values(known, scores, metric, counts, absent) for _, scores in pairs]
+    columns = [replicate_values(known, scores, metric, resamples, absent) for _, scores in pairs]
     value, samples = columns[0] if len(columns) == 1 else tuple(a - b for a, b in zip(*columns, strict=True))
     units = None if groups is None else unit_indices(groups, len(known))
     shares = influences(known, [s for _, s in pairs], metric, absent, units)  # computed as they are read: for BCa only
@@ -166,7 +166,7 @@ def _bootstrap(
         kind=kind,
         absent=absent,
         level=level,
-        replicates=len(counts),
+        replicates=len(resamples.counts),
         unit="record" if groups is None else "group",
     )
 
@@ -180,7 +180,7 @@ def check_options(absent: Absent, kind: Kind, level: float) -> None:
 
 
 def replicate_values(
-    targets: NDArray, scores: NDArray, metric: Metric | WeightedMetric, counts: NDArray, absent: Absent
+    targets: NDArray, scores: NDArray, metric: Metric | WeightedMetric, resamples: Resamples, absent: Absent
 ) -> tuple[NDArray, NDArray]:
     """One model's values on the data and on every resample.
 
@@ -188,7 +188,7 @@ def replicate_values(
         targets: (records, classes), checked.
         scores: (records, classes), checked.
         metric: "auroc" or "mae".
-        counts: (replicates, records) how often a replicate holds a record.
+        resamples: of the records.
         absent: as for `intervals`.
 
     Returns:
@@ -196,16 +196,15 @@ def replicate_values(
         pooled error.
     """
     if callable(metric):
-        value, samples = weighted_metric.replicates(metric, targets, scores, counts)
+        value, samples = weighted_metric.replicates(metric, targets, scores, resamples.counts)
         macro, macro_samples = metrics.macro_average(value, absent), metrics.macro_average(samples, absent)
     elif metric == "auroc":
-        # The data are the resample that holds every record once; sorting them again would cost more.
-        every = replicate_aurocs(targets, scores, np.insert(counts, 0, 1, axis=0))
+        every = replicate_aurocs(targets, scores, resamples.weights)
         value, samples = every[0], every[1:]
         macro, macro_samples = metrics.macro_average(value, absent), metrics.macro_average(samples, absent)
     else:
         value, macro = metrics.mae(targets, scores), metrics.mae(targets, scores, pooled=True)
-        samples, macro_samples = _replicate_errors(targets, scores, counts)
+        samples, macro_samples = _replicate_errors(targets, scores, resamples.counts)
     return np.append(value, macro), np.column_stack([samples, macro_samples])
 
 

@@ -25,7 +25,7 @@ from ecgjax.evaluation.bootstrap import influences, replicate_values
 from ecgjax.evaluation.collect import NPZ_READING, Cell, Predictions, fingerprint
 from ecgjax.evaluation.limits import Kind, interval
 from ecgjax.evaluation.replicated import Replicated
-from ecgjax.evaluation.resamples import draw_counts, unit_indices
+from ecgjax.evaluation.resamples import Resamples, draw_counts, unit_indices
 from ecgjax.evaluation.results import RESULTS
 
 METRICS = {"auroc": "classification", "mae": "regression"}
@@ -116,12 +116,12 @@ def compute(cell: Cell, found: Predictions, settings: Bootstrap) -> list[CellVal
             raise UserError("predictions.npz has no patient_id; expected config.interval.unit=record for it")
         groups = found.patient_id[order]
     units = None if groups is None else unit_indices(groups, len(order))
-    counts = _counts(len(order), settings.replicates, settings.seed, None if units is None else units.tobytes())
+    resamples = _resamples(len(order), settings.replicates, settings.seed, None if units is None else units.tobytes())
     ids = _as_bytes(found.record_id[order]) + (b"" if groups is None else _as_bytes(groups))
     patients = None if found.patient_id is None else len(np.unique(found.patient_id))
 
     columns = _columns(cell, found)
-    shared = _all_aurocs(targets, scores, counts, (c for (_, metric), c in columns.items() if metric == "auroc"))
+    shared = _all_aurocs(targets, scores, resamples, (c for (_, metric), c in columns.items() if metric == "auroc"))
     values = []
     for (task, metric), chosen in columns.items():
         known, predicted = targets[:, chosen], scores[:, chosen]
@@ -130,7 +130,7 @@ def compute(cell: Cell, found: Predictions, settings: Bootstrap) -> list[CellVal
             value = np.append(value, metrics.macro_average(value, absent))
             samples = np.column_stack([samples, metrics.macro_average(samples, absent)])
         else:
-            value, samples = replicate_values(known, predicted, "mae", counts, absent)
+            value, samples = replicate_values(known, predicted, "mae", resamples, absent)
         shares: list[NDArray | None] = [None]
         if settings.kind == "bca":
             shares = list(influences(known, [predicted], "mae" if metric == "mae" else "auroc", absent, units))
@@ -257,23 +257,21 @@ def _columns(cell: Cell, found: Predictions) -> dict[tuple[str, str], list[int]]
 
 
 def _all_aurocs(
-    targets: NDArray, scores: NDArray, counts: NDArray, columns: Iterable[list[int]]
+    targets: NDArray, scores: NDArray, resamples: Resamples, columns: Iterable[list[int]]
 ) -> tuple[NDArray, NDArray]:
     """Values and replicates of all labels, NaN for those that no task needs: tasks of one head run share labels."""
     needed = sorted({i for chosen in columns for i in chosen})
-    value, samples = np.full(targets.shape[1], np.nan), np.full((len(counts), targets.shape[1]), np.nan)
+    value, samples = np.full(targets.shape[1], np.nan), np.full((len(resamples.counts), targets.shape[1]), np.nan)
     if needed:
-        found = replicate_values(targets[:, needed], scores[:, needed], "auroc", counts, "skip")
+        found = replicate_values(targets[:, needed], scores[:, needed], "auroc", resamples, "skip")
         value[needed], samples[:, needed] = found[0][:-1], found[1][:, :-1]
     return value, samples
 
 
 @lru_cache(maxsize=2)
-def _counts(records: int, replicates: int, seed: int, units: bytes | None) -> NDArray[np.integer]:
+def _resamples(records: int, replicates: int, seed: int, units: bytes | None) -> Resamples:
     groups = None if units is None else np.frombuffer(units, np.intp)
-    counts = draw_counts(records, replicates, seed, groups=groups)
-    counts.setflags(write=False)
-    return counts
+    return Resamples(draw_counts(records, replicates, seed, groups=groups))
 
 
 def _as_bytes(names: NDArray[np.str_]) -> bytes:

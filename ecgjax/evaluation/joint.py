@@ -15,7 +15,7 @@ from ecgjax.evaluation.bootstrap import Metric, check_options, influences, repli
 from ecgjax.evaluation.limits import Kind, interval
 from ecgjax.evaluation.metrics import Absent
 from ecgjax.evaluation.replicated import Differences, Replicated, differences
-from ecgjax.evaluation.resamples import draw_counts, unit_indices
+from ecgjax.evaluation.resamples import Resamples, draw_counts, unit_indices
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ def joint(
         except UserError as error:
             raise UserError(f"model {name}: {error}") from error
         arrays.append(checked)
-    counts = draw_counts(len(known), replicates, seed, indices, groups)
+    resamples = Resamples(draw_counts(len(known), replicates, seed, indices, groups))
     units = None if groups is None else unit_indices(groups, len(known))
     points: list[NDArray] = []
     bounds: list[NDArray] = []
     models: list[Replicated] = []
     for array in arrays:
-        value, samples = replicate_values(known, array, metric, counts, absent)
+        value, samples = replicate_values(known, array, metric, resamples, absent)
         shares: list[NDArray | None] = [None]
         if kind == "bca":
             shares = list(influences(known, [array], metric, absent, units))

@@ -1,14 +1,33 @@
 """Which records a bootstrap replicate holds, and how often: drawn once per (records, seed), shared by all models."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from ecgjax.errors import UserError
+from ecgjax.evaluation.weighted_auroc import Weights, lay_out
 
 _CELLS_PER_BLOCK = 2**22
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Resamples of one test set, for any number of models.
+
+    Attributes:
+        counts: (replicates, records) how often a replicate holds a record.
+    """
+
+    counts: NDArray[np.integer]
+
+    @cached_property
+    def weights(self) -> Weights:
+        """For AUROCs, laid out when first read. The data come first: the replicate that holds every record once."""
+        return lay_out(np.insert(self.counts, 0, 1, axis=0))
 
 
 def draw_counts(

@@ -17,6 +17,7 @@ local devices.
 """
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
@@ -28,6 +29,9 @@ from numpy.typing import NDArray
 
 from ecgjax.errors import UserError
 from ecgjax.evaluation import host_auroc
+from ecgjax.evaluation.host_auroc import OneClass, Sums
+
+Form = Literal["segments", "comparison", "host"]
 
 MAX_RECORDS = 2**19
 """Above this, a sum of `_LOW_BITS` remainders could leave int32."""
@@ -60,52 +64,89 @@ class _ComparedClass(NamedTuple):
     rare_level: NDArray[np.int32]  # (chunks, rare) their places
 
 
-def replicate_aurocs(
-    targets: NDArray, scores: NDArray, counts: NDArray, form: Literal["segments", "comparison", "host"] | None = None
-) -> NDArray[np.float64]:
-    """AUROC of each class under each row of weights; ties count half, unknown targets nothing.
+class Weights(NamedTuple):
+    """Replicates as the programs read them, made once for all models.
+
+    Attributes:
+        replicates: number of them.
+        records: of each.
+        form: see `lay_out`.
+        blocks: on the host or on devices.
+    """
+
+    replicates: int
+    records: int
+    form: Form | None
+    blocks: list[Any]
+
+
+def lay_out(counts: NDArray, form: Form | None = None) -> Weights:
+    """Weights in the layout that the programs read.
 
     Args:
-        targets: (records, classes) of 0, 1 or NaN.
-        scores: (records, classes), no NaN.
         counts: (replicates, records) non-negative integers: how often a replicate holds a record.
         form: which is used; None chooses, on accelerators for each class. All give the same numbers.
-
-    Returns:
-        (replicates, classes) float64; NaN where a replicate has no positive or no negative of a class.
 
     Raises:
         UserError: more than `MAX_RECORDS` records.
     """
-    records, n_classes = targets.shape
+    replicates, records = counts.shape
     if records > MAX_RECORDS:
         raise UserError(f"bootstrap of {records} records; expected at most {MAX_RECORDS}")
-    backend = jax.default_backend()
-    on_host = (form == "host" or (form is None and backend == "cpu")) and host_auroc.fits(counts)
-    host_blocks = host_auroc.weight_blocks(counts) if on_host else []
-    blocks = [] if on_host else _weight_blocks(counts)
-    most = {"segments": 0, "comparison": records}.get(form or "", _MOST_COMPARED.get(backend, 0))
+    wanted = form == "host" or (form is None and jax.default_backend() == "cpu")
+    if wanted and host_auroc.fits(counts):
+        return Weights(replicates, records, "host", host_auroc.weight_blocks(counts))
+    return Weights(replicates, records, None if form == "host" else form, _weight_blocks(counts))
 
-    def one_class(c: int) -> NDArray[np.float64]:
-        target, score = targets[:, c], scores[:, c]
-        positive, negative = np.flatnonzero(target == 1), np.flatnonzero(target == 0)
-        if not (len(positive) and len(negative)):
-            return np.full(len(counts), np.nan)
-        swapped = len(negative) < len(positive)
-        rare, common = (negative, positive) if swapped else (positive, negative)
-        if on_host:
-            numerator, smaller, larger = host_auroc.weighted_sums(score, rare, common, host_blocks)
-            return _areas(numerator, smaller, larger, swapped)
-        if len(rare) <= most:
-            found = _on_all(_compare, blocks, _level(score, rare, common, records))
-        else:
-            found = _on_all(_sums, blocks, _sort(score, rare, common, records))
-        sums = found[:, : len(counts)]
-        return _areas((sums[0].astype(np.int64) << _LOW_BITS) + sums[1], sums[2], sums[3], swapped)
 
-    # Sorting and XLA both release the interpreter lock; more threads would only hold more temporaries.
+def replicate_aurocs(targets: NDArray, scores: NDArray, weights: Weights) -> NDArray[np.float64]:
+    """AUROC of each class under each replicate's weights; ties count half, unknown targets nothing.
+
+    Args:
+        targets: (records, classes) of 0, 1 or NaN.
+        scores: (records, classes), no NaN.
+        weights: from `lay_out`.
+
+    Returns:
+        (replicates, classes) float64; NaN where a replicate has no positive or no negative of a class.
+    """
+    result = np.full((weights.replicates, targets.shape[1]), np.nan)
+
+    def fill(columns: range) -> None:
+        classes, swapped = {}, {}
+        for c in columns:
+            target, score = targets[:, c].copy(), scores[:, c].copy()  # together in memory, as all that follows reads
+            positive, negative = np.flatnonzero(target == 1), np.flatnonzero(target == 0)
+            if len(positive) and len(negative):
+                swapped[c] = len(negative) < len(positive)
+                rare, common = (negative, positive) if swapped[c] else (positive, negative)
+                classes[c] = OneClass(score, rare, common)
+        for c, sums in zip(classes, _all_sums(list(classes.values()), weights), strict=True):
+            pairs_below, smaller, larger = (part[: weights.replicates] for part in sums)
+            result[:, c] = _areas(pairs_below, smaller, larger, swapped[c])
+
+    step = host_auroc.classes_at_once(weights.records) if weights.form == "host" else 1
+    parts = [range(i, min(i + step, targets.shape[1])) for i in range(0, targets.shape[1], step)]
+    # Sorting, sums and XLA all release the interpreter lock; more threads would only hold more temporaries.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        return np.stack(list(pool.map(one_class, range(n_classes))), axis=1)
+        list(pool.map(fill, parts))
+    return result
+
+
+def _all_sums(classes: list[OneClass], weights: Weights) -> Iterable[Sums]:
+    if weights.form == "host":
+        return host_auroc.weighted_sums(classes, weights.blocks) if classes else ()
+    return (_device_sums(one, weights) for one in classes)
+
+
+def _device_sums(one: OneClass, weights: Weights) -> Sums:
+    records = weights.records
+    most = {"segments": 0, "comparison": records}.get(weights.form or "", _MOST_COMPARED.get(jax.default_backend(), 0))
+    if len(one.rare) <= most:
+        found = _on_all(_compare, weights.blocks, _level(*one, records))
+    else:
+        found = _on_all(_sums, weights.blocks, _sort(*one, records))
+    return Sums((found[0].astype(np.int64) << _LOW_BITS) + found[1], found[2], found[3])
 
 
 def _areas(numerator: NDArray, smaller: NDArray, larger: NDArray, swapped: bool) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from scipy import stats
 from ecgjax import bootstrap, metrics
 from ecgjax.errors import UserError
 from ecgjax.evaluation.resamples import draw_counts
-from ecgjax.evaluation.weighted_auroc import replicate_aurocs
+from ecgjax.evaluation.weighted_auroc import lay_out, replicate_aurocs
 from tests.conftest import load_golden
 from tests.evaluation.oracles import brute_force_auroc, tables
 
@@ -72,13 +72,13 @@ def test_replicates_are_weighted_pair_shares(table, seed, largest, form):
     expected = [
         [brute_force_auroc(t, s, weights) for t, s in zip(targets.T, scores.T, strict=True)] for weights in counts
     ]
-    np.testing.assert_allclose(replicate_aurocs(targets, scores, counts, form), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(replicate_aurocs(targets, scores, lay_out(counts, form)), expected, rtol=0, atol=1e-12)
 
 
 def test_replicates_equal_the_metric_on_resampled_rows(data):
     targets, scores, _ = data
     indices = np.random.default_rng(0).integers(0, 80, (30, 80))
-    replicates = replicate_aurocs(targets, scores, draw_counts(80, indices=indices))
+    replicates = replicate_aurocs(targets, scores, lay_out(draw_counts(80, indices=indices)))
     expected = [metrics.auroc(targets[rows], scores[rows]) for rows in indices]
     np.testing.assert_allclose(replicates, expected, rtol=0, atol=1e-15)
     errors = bootstrap.intervals(targets, scores, metric="mae", indices=indices)
@@ -97,7 +97,7 @@ def test_all_forms_give_the_same_numbers():
     targets[rng.random(targets.shape) < 0.1] = np.nan
     scores = (rng.standard_normal(targets.shape) + np.nan_to_num(targets)).round(1)
     counts = draw_counts(1500, 150)
-    by_segments, *others = (replicate_aurocs(targets, scores, counts, form) for form in FORMS)
+    by_segments, *others = (replicate_aurocs(targets, scores, lay_out(counts, form)) for form in FORMS)
     for other in others:
         np.testing.assert_array_equal(by_segments, other)
 
@@ -106,12 +106,12 @@ def test_sums_stay_exact_beyond_32_bits():
     # 40,000 positives against 60,000 negatives: twice the numerator is above 2^32.
     targets = (np.arange(100_000) % 5 < 2).astype(np.float32)[:, None]
     scores = np.random.default_rng(0).standard_normal((100_000, 1)).astype(np.float32) + 5 * targets
-    replicates = replicate_aurocs(targets, scores, np.ones((1, 100_000), np.uint8))
+    replicates = replicate_aurocs(targets, scores, lay_out(np.ones((1, 100_000), np.uint8)))
     assert replicates[0] == metrics.auroc(targets, scores)
     # The most that 16-bit sums hold.
     targets, scores = targets[: 2**16 - 1], scores[: 2**16 - 1]
     for weights in (np.ones((1, 2**16 - 1), np.uint8), np.arange(2**16 - 1)[None] % 2 * 2):
-        by_form = [replicate_aurocs(targets, scores, weights, form) for form in ("segments", "host")]
+        by_form = [replicate_aurocs(targets, scores, lay_out(weights, form)) for form in ("segments", "host")]
         np.testing.assert_array_equal(*by_form)
 
 
