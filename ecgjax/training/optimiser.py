@@ -18,6 +18,9 @@ FROZEN = "frozen"
 """Name of the group of parameters that are not trained: no update, no decay, no moments; its rate is 0."""
 
 
+Rate = float | jax.Array
+
+
 class GroupRow(NamedTuple):
     """One line of the table of groups."""
 
@@ -72,18 +75,18 @@ def rate_groups(
 
 
 def adamw(
-    labels: Any, rates: Mapping[str, float], weight_decay: float, schedule: Schedule | None = None
+    labels: Any, rates: Mapping[str, Rate], weight_decay: Rate, schedule: Schedule | None = None
 ) -> optax.GradientTransformation:
     """AdamW (betas 0.9 and 0.999, eps 1e-8) with a rate per group; decay acts on every parameter (protocol 3.3).
 
     Args:
         labels: group name of each parameter, from `rate_groups`.
-        rates: base learning rate of each group; the group `FROZEN` is left alone.
+        rates: base learning rate of each group, also as traced scalars; the group `FROZEN` is left alone.
         weight_decay: decoupled: a parameter shrinks by rate x weight_decay per update.
         schedule: factor on every base rate as a function of the updates made; None is constant.
     """
 
-    def rate(base: float) -> optax.ScalarOrSchedule:
+    def rate(base: Rate) -> optax.ScalarOrSchedule:
         return base if schedule is None else lambda count: base * schedule(count)
 
     # Only the groups in use: multi_transform takes labels from the tree, and an unused one would be silent.
