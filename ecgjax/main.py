@@ -1,6 +1,8 @@
 """Flags -> config -> job; nothing else.
 
 python -m ecgjax.main --config=configs/cpc_pretrain.py --workdir=runs/cpc [--config.key=value ...]
+
+One run over several processes: docs/distributed.md.
 """
 
 import importlib
@@ -8,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +22,20 @@ from ecgjax.errors import UserError
 _CONFIG = config_flags.DEFINE_config_file("config", None, "One of the files in configs/.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is written; made if missing.")
 _DEBUG = flags.DEFINE_bool("debug", False, "Show tracebacks of usage and input errors.")
+
+_DISTRIBUTED = flags.DEFINE_enum(
+    "distributed",
+    "auto",
+    ["auto", "on", "off"],
+    "Whether this process is one of several of one run: auto, as Cloud TPU, SLURM, Open MPI or Kubernetes started it.",
+)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 (any free port), without a cluster.")
+_PROCESSES = flags.DEFINE_integer("processes", None, "Number of processes of the run, with --coordinator.")
+_PROCESS = flags.DEFINE_integer("process", None, "Number of this process, from 0, with --coordinator.")
+_START_TIMEOUT = flags.DEFINE_integer("start_timeout", 300, "Seconds to wait for the other processes at the start.")
+_HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
+    "heartbeat_timeout", 100, "Seconds after which a silent process is given up, and the run with it."
+)
 
 JOBS = ("pretrain", "evaluate", "features", "label_efficiency", "similarity", "report", "sweep")
 
@@ -32,8 +49,23 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
     if config.get("job") not in JOBS:
         raise UserError(f"config.job is {config.get('job')!r}; expected one of {', '.join(JOBS)}")
     _set_up_jax(config)
-    job: Callable[[ConfigDict, Path | None], None] = importlib.import_module(f"ecgjax.jobs.{config.job}").run
-    job(config, workdir)
+    with _session(config.job):
+        job: Callable[[ConfigDict, Path | None], None] = importlib.import_module(f"ecgjax.jobs.{config.job}").run
+        job(config, workdir)
+
+
+def _session(job: str) -> AbstractContextManager[None]:
+    from ecgjax import distributed
+
+    processes = distributed.Processes(
+        _DISTRIBUTED.value,
+        _COORDINATOR.value,
+        _PROCESSES.value,
+        _PROCESS.value,
+        _START_TIMEOUT.value,
+        _HEARTBEAT_TIMEOUT.value,
+    )
+    return distributed.session(job, processes)
 
 
 def _set_up_jax(config: ConfigDict) -> None:

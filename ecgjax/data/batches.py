@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from ecgjax import distributed
 from ecgjax.data.crops import draw_starts, evaluation_windows, split_short, window_samples
 from ecgjax.data.cutter import Cutter, HostCrops, Item, Placement, Protocol, make_cutter
 from ecgjax.data.prefetch import prefetch_to_device
@@ -326,7 +327,7 @@ def _share(batch_size: int, process_index: int, process_count: int) -> slice:
 
 
 def _report(store: Store, dropped: np.ndarray, cutter: Cutter) -> None:
-    if len(dropped):
+    if len(dropped) and distributed.first():
         names = store.records["record_id"].to_numpy()[dropped[:3]].tolist()
         logging.warning(
             "%s: %d records are shorter than the window of %d samples and left out: %s",

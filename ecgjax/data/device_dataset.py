@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ecgjax import distributed
 from ecgjax.data.store import NAN, Store
 from ecgjax.errors import UserError
 
@@ -77,21 +78,22 @@ def size(store: Store, rows: np.ndarray) -> int:
 
 
 def fits(store: Store, rows: np.ndarray, device_bytes: int | None = None) -> bool:
-    """Whether these rows can be kept on the device.
+    """Whether these rows can be kept on the device, on that of every process.
 
     Args:
         store: where they are.
         rows: row numbers in `store.records`.
         device_bytes: what they may take; None is `SHARE` of the device's memory, or `WITHOUT_LIMIT`.
     """
-    return size(store, rows) <= min(room(device_bytes), _MOST_ROWS * 12 * np.dtype(store.dtype).itemsize)
+    fit = size(store, rows) <= min(room(device_bytes), _MOST_ROWS * 12 * np.dtype(store.dtype).itemsize)
+    return all(distributed.exchange(fit))
 
 
 def room(device_bytes: int | None = None) -> int:
     """Bytes that data may take on the device: `SHARE` of its memory, or `WITHOUT_LIMIT`, unless given."""
     if device_bytes is not None:
         return device_bytes
-    # The limit, not what is free now: all processes of a run must come to the same answer.
+    # The limit, not what is free now: a run that continues must come to the same answer.
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     return WITHOUT_LIMIT if limit is None else int(SHARE * limit)
 
@@ -126,10 +128,11 @@ def load(store: Store, rows: np.ndarray, sharding: Any = None) -> DeviceDataset:
             filled, raw = filled + len(part), raw[len(part) :]
             if filled == len(buffer) or written + filled == total:
                 # Waited for, since the buffer is used again.
-                piece = jax.device_put(buffer[:filled], sharding)
+                piece = distributed.put_replicated(buffer[:filled], sharding)
                 flat = jax.block_until_ready(_write(flat, piece, written))
                 filled, written = 0, written + filled
-    return DeviceDataset(flat, jax.device_put(first, sharding), jax.device_put(steps(store), sharding))
+    put = distributed.put_replicated
+    return DeviceDataset(flat, put(first, sharding), put(steps(store), sharding))
 
 
 @partial(jax.jit, donate_argnums=0)

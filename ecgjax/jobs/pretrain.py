@@ -3,22 +3,16 @@
 import math
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from ecgjax.data.batches import evaluation_iterator, training_iterator
-from ecgjax.data.crops import split_short, window_samples
-from ecgjax.data.cutter import Cutter, make_cutter
-from ecgjax.data.embedded import synthetic_store
-from ecgjax.data.store import Store
-from ecgjax.data.store_union import open_stores
+from ecgjax import distributed
 from ecgjax.errors import UserError
+from ecgjax.jobs.pretrain_setting import SYNTHETIC, Data, check, open_data
 from ecgjax.models import registry, weights
 from ecgjax.pretraining import cpc
 from ecgjax.pretraining import step as pretraining
@@ -31,17 +25,7 @@ from ecgjax.training.run_directory import RunDirectory
 
 GROUPS = (("head", ("head/",)), ("predictor", ("encoder/predictor/",)), ("encoder", ("encoder/encoder/",)))
 LAYERWISE = {"head": 1.0, "predictor": 0.1, "encoder": 0.01}
-SYNTHETIC = "synthetic"
 STRIDE = 2  # samples per token
-
-
-class _Data(NamedTuple):
-    store: Store
-    cutter: Cutter
-    batches: grain.DatasetIterator
-    validation_rows: np.ndarray
-    training_records: int
-    steps_per_epoch: int
 
 
 def run(config: ConfigDict, workdir: Path | None) -> None:
@@ -51,14 +35,14 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
         UserError: config, data or work directory cannot be used, a loss is not finite, the disk is full.
         SystemExit: SIGTERM or Ctrl-C came and everything is saved (143 or 130).
     """
-    _check(config)
+    check(config)
     directory = RunDirectory.open(workdir, config)
     if directory.done:
-        print(f"{directory.path}: done already; see results.json there")
+        distributed.say(f"{directory.path}: done already; see results.json there")
         return
     with Interrupt() as interrupt:
         with directory.setting_up():
-            data = _open_data(config)
+            data = open_data(config)
             directory.write_environment(seed=config.seed, data={data.store.path.name: data.store.fingerprint})
             training = _Training(config, data)
         training.announce()
@@ -66,72 +50,10 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
     training.finish(directory)
 
 
-def _check(config: ConfigDict) -> None:
-    for name in ("batch_size", "epochs", "validation_records", "checkpoint_every", "log_every"):
-        if config[name] < 1:
-            raise UserError(f"config.{name} is {config[name]}; expected 1 or more")
-    for name in ("seed", "learning_rate", "weight_decay", "warmup_steps", "validate_every"):
-        if not config[name] >= 0:
-            raise UserError(f"config.{name} is {config[name]}; expected 0 or more")
-    if not config.data.clip >= 0:
-        raise UserError(f"config.data.clip is {config.data.clip}; expected millivolts, or 0 for no clipping")
-
-
-def _open_store(config: ConfigDict) -> Store:
-    names = [name.strip() for name in config.data.stores.split(",") if name.strip()]
-    if not names:
-        raise UserError("config.data.stores is empty; expected folders of stores, --config.data.stores=DIR1,DIR2")
-    store = open_stores([synthetic_store() if name == SYNTHETIC else Path(name) for name in names])
-    if config.data.verify:
-        store.verify()
-    return store
-
-
-def _open_data(config: ConfigDict) -> _Data:
-    store = _open_store(config)
-    lengths = store.records["samples"].to_numpy()
-    window = window_samples(config.data.seconds, store.sampling_rate)
-    train, validation = (split_short(store.rows(split), lengths, window)[0] for split in ("train", "validation"))
-    for split, rows in {"training": train, "validation": validation}.items():
-        if not len(rows):
-            raise UserError(
-                f"{store.path}: no {split} record of at least {config.data.seconds:g} s (config.data.seconds); "
-                "expected some (the highest fold is test, the next validation, all others training)"
-            )
-    if len(train) < config.batch_size:
-        raise UserError(
-            f"config.batch_size is {config.batch_size}; expected at most the {len(train)} training records "
-            f"of at least {config.data.seconds:g} s"
-        )
-    if len(validation) > config.validation_records:
-        rng = np.random.default_rng((config.seed, 2))
-        validation = np.sort(rng.choice(validation, config.validation_records, replace=False))
-    sharding = _batch_sharding(config.batch_size)
-    cutter = make_cutter(
-        store,
-        np.concatenate([train, validation]),
-        seconds=config.data.seconds,
-        sampling_rate=registry.create("ecg_cpc").spec.sampling_rate,
-        placement=config.data.placement,
-        sharding=sharding,
-    )
-    batches, _ = training_iterator(
-        store,
-        store.rows("train"),  # with those too short, which it reports
-        seconds=config.data.seconds,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        epochs=config.epochs,
-        cutter=cutter,
-        sharding=sharding,
-    )
-    return _Data(store, cutter, batches, validation, len(train), len(train) // config.batch_size)
-
-
 class _Training:
     """The state, the compiled programs over it, and the loop."""
 
-    def __init__(self, config: ConfigDict, data: _Data) -> None:
+    def __init__(self, config: ConfigDict, data: Data) -> None:
         self.config, self.data = config, data
         self.steps = config.epochs * data.steps_per_epoch
         self.tokens = -(-data.cutter.samples // STRIDE)
@@ -154,16 +76,15 @@ class _Training:
         """Prints what will be trained on what."""
         config, data = self.config, self.data
         if config.variant == "reduced" and config.data.stores == SYNTHETIC:
-            print(
+            distributed.say(
                 "Reduced model on the embedded synthetic ECGs: a demonstration of a few minutes, not a useful model.\n"
                 "The full recipe is configs/cpc_pretrain.py:paper; --config.data.stores=DIR names other data."
             )
-        print(
+        distributed.say(
             f"ECG-CPC of width {config.model.width} with {config.model.layers} layers on {data.store.path}: "
             f"{data.training_records:,} records, crops of {config.data.seconds:g} s ({self.tokens} tokens), "
             f"{config.epochs} epochs of {data.steps_per_epoch} steps of {config.batch_size}\n"
-            f"{optimiser.group_table(self.groups)}",
-            flush=True,
+            f"{optimiser.group_table(self.groups)}"
         )
 
     def train(self, directory: RunDirectory, interrupt: Interrupt) -> None:
@@ -174,7 +95,7 @@ class _Training:
             step = self._resume(checkpoints, log)
             stopwatch = _Stopwatch(step)
             with ProgressBar("pretraining", self.steps, step, config.batch_size) as bar:
-                while step < self.steps and interrupt.signal is None:
+                while step < self.steps and not interrupt.stops_at(step):
                     self.state = self.update(self.state, data.cutter, next(data.batches))
                     step += 1
                     if step % config.log_every == 0 or step == self.steps:
@@ -188,13 +109,18 @@ class _Training:
             if step < self.steps:
                 self._check_finite(directory)
                 checkpoints.save(step, self.state, data.batches, meta={"best": self.best}, wait=True)
-                print(f"{directory.path}: stopped by a signal and saved after step {step}; the same command continues")
+                distributed.say(
+                    f"{directory.path}: stopped by a signal and saved after step {step}; the same command continues"
+                )
                 raise SystemExit(interrupt.exit_code)
 
     def finish(self, directory: RunDirectory) -> None:
-        """Writes weights, results and DONE, and prints what came out."""
-        if jax.process_index() != 0:
-            return
+        """Writes weights, results and DONE, and prints what came out; returns when all of it is there."""
+        if distributed.first():
+            self._write(directory)
+        distributed.exchange(None)
+
+    def _write(self, directory: RunDirectory) -> None:
         params, rest = jax.device_get((self.state["params"], self.state["rest"]))
         results: dict[str, Any] = {}
         for line in read_metrics(directory.path / "metrics.jsonl"):
@@ -227,10 +153,7 @@ class _Training:
 
     def _place(self, tree: Any) -> Any:
         # Committed to its place, restored or not: state and zeroed sums then always meet the same compiled program.
-        sharding = _batch_sharding(self.config.batch_size)
-        if sharding is None:
-            return jax.device_put(tree, jax.devices()[0])
-        return jax.device_put(tree, NamedSharding(sharding.mesh, PartitionSpec()))
+        return jax.tree.map(lambda leaf: _put(leaf, self.data.replicated), tree)
 
     def _resume(self, checkpoints: Checkpoints, log: MetricLog) -> int:
         restored = checkpoints.restore(self.state, self.data.batches)
@@ -238,7 +161,7 @@ class _Training:
         if restored is None:
             return 0
         self.state, self.best = restored.state, restored.meta["best"]
-        print(f"continuing after step {restored.step}", flush=True)
+        distributed.say(f"continuing after step {restored.step}")
         return restored.step
 
     def _log(self, step: int, log: MetricLog, bar: ProgressBar, stopwatch: "_Stopwatch") -> None:
@@ -261,17 +184,10 @@ class _Training:
 
     def _validate(self, step: int, log: MetricLog) -> bool:
         data, config = self.data, self.config
-        batches = evaluation_iterator(
-            data.store,
-            data.validation_rows,
-            data.cutter,
-            batch_size=config.batch_size,
-            sharding=_batch_sharding(config.batch_size),
-        )
         totals = self._place(jnp.zeros(3))
         # The same negatives every time, so that validations are comparable.
         key = jax.random.fold_in(self._place(jax.random.key(config.seed)), 1)
-        for number, item in enumerate(batches):
+        for number, item in enumerate(data.validation(config.batch_size)):
             totals = self.validate_batch(self.state, data.cutter, item, jax.random.fold_in(key, number), totals)
         loss, accuracy, windows = np.asarray(totals, np.float64)
         log.write(step, {"validation_loss": loss / windows, "validation_accuracy": accuracy / windows})
@@ -299,12 +215,8 @@ class _Stopwatch:
         return steps / seconds if counts else None
 
 
-def _batch_sharding(batch_size: int) -> NamedSharding | None:
-    """Batches spread over all devices, parameters on each; None for a single device."""
-    devices = jax.device_count()
-    if devices == 1:
-        return None
-    if batch_size % devices:
-        raise UserError(f"config.batch_size is {batch_size}; expected a multiple of the {devices} devices")
-    mesh = jax.make_mesh((devices,), ("batch",), axis_types=(AxisType.Auto,))
-    return NamedSharding(mesh, PartitionSpec("batch"))
+def _put(leaf: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = distributed.put_replicated(np.asarray(jax.random.key_data(leaf)), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    return distributed.put_replicated(np.asarray(leaf), sharding)

@@ -3,6 +3,9 @@
 Each keeps one. A new one is written beside the old one, committed by a rename, and only then is the old one deleted:
 a kill or a full disk at any moment leaves a whole checkpoint. Orbax notices a damaged index but not damaged array data,
 so each checkpoint holds the SHA-256 of its files, written before the commit and checked before anything is restored.
+
+The processes of a run write one checkpoint together, each its part, into a folder that all of them see. Another number
+of processes may restore it.
 """
 
 import contextlib
@@ -15,12 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ecgjax import atomic
+from ecgjax import atomic, distributed
 from ecgjax.errors import UserError
 
 _CHECKSUMS = "checksums.json"
@@ -77,7 +79,8 @@ class Checkpoints:
         Args:
             step: training step; a step that is there already is not written again.
             state: tree of arrays; PRNG keys are stored as their data.
-            iterator: grain iterator whose position belongs to the state, or None.
+            iterator: grain iterator whose position belongs to the state, or None. Its state is the same in every
+                process (`ecgjax.data.batches`: a step number), so that of process 0 is written.
             meta: JSON-able facts to keep beside it.
             best: also write it as the best one.
             wait: return only when it is on disk.
@@ -111,7 +114,7 @@ class Checkpoints:
             except UserError as error:
                 faults.append(str(error))
                 continue
-            for fault in faults:
+            for fault in faults if distributed.first() else ():
                 print(f"ecgjax: {fault}; continuing from {slot.folder.name}/{step}", file=sys.stderr)
             for newer_step, newer in slots:
                 if newer_step > step:
@@ -138,6 +141,7 @@ class _Slot:
         self.folder = folder
         with _disk_full(folder):
             self._remove_unfinished()
+            distributed.exchange(None)  # nobody looks before that
             self.manager = ocp.CheckpointManager(
                 folder,
                 options=ocp.CheckpointManagerOptions(
@@ -156,18 +160,22 @@ class _Slot:
             return
         items = {"state": ocp.args.StandardSave(arrays), "meta": ocp.args.JsonSave(meta)}
         if iterator is not None:
-            items["iterator"] = grain.checkpoint.CheckpointSave(iterator)
+            items["iterator"] = ocp.args.JsonSave(iterator.get_state())
         with self._failure():
             self.manager.save(step, args=ocp.args.Composite(**items), force=True)
 
     def restore(self, step: int, template: Any, iterator: Any) -> Restored:
-        self._check(step)
+        with distributed.same_fate():
+            if distributed.first():
+                self._check(step)
         abstract = jax.tree.map(lambda leaf: ocp.utils.to_shape_dtype_struct(_without_key(leaf)), template)
         items = {"state": ocp.args.StandardRestore(abstract), "meta": ocp.args.JsonRestore()}
         if iterator is not None:
-            items["iterator"] = grain.checkpoint.CheckpointRestore(iterator)
+            items["iterator"] = ocp.args.JsonRestore()
         try:
             restored = self.manager.restore(step, args=ocp.args.Composite(**items))
+            if iterator is not None:
+                iterator.set_state(restored.iterator)
         except Exception as error:  # Orbax raises what its parts raise
             detail = str(error).strip().split("\n")[0][:200]
             raise UserError(f"{self.folder / str(step)}: does not fit this run or is damaged ({detail})") from error
@@ -187,13 +195,13 @@ class _Slot:
                 raise
 
     def _remove_unfinished(self) -> None:
-        if jax.process_index() == 0:
+        if distributed.first():
             for unfinished in self.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
                 shutil.rmtree(unfinished, ignore_errors=True)
 
     def _write_checksums(self) -> None:
         # Called by Orbax when all files are written, before the rename that makes them a checkpoint.
-        if jax.process_index() == 0:
+        if distributed.first():
             (unfinished,) = self.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*")
             files = [file for file in sorted(unfinished.rglob("*")) if file.is_file()]
             sums = {str(f.relative_to(unfinished)): _sha256(f) for f in files if f.name not in _WRITTEN_AT_COMMIT}

@@ -8,6 +8,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
+from ecgjax import distributed
 from ecgjax.terminal import TerminalBar
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -22,17 +23,19 @@ class ProgressBar(TerminalBar):
         start: steps already done before this process (a resumed run).
         records_per_step: turns the step rate into records/s; None leaves it out.
         stream: where it is shown; standard error by default, so that standard output stays clean.
+
+    Of a run's processes the first shows it.
     """
 
     def __init__(
         self, label: str, total: int, start: int = 0, records_per_step: int | None = None, stream: TextIO | None = None
     ) -> None:
         self._label, self._total, self._start, self._records = label, total, start, records_per_step
-        self._stream = stream or sys.stderr
+        self._stream, self._shown = stream or sys.stderr, distributed.first()
         self._first: tuple[int, float] | None = None
         self._last_line = float("-inf")
         super().__init__(
-            Console(file=self._stream) if self._stream.isatty() else None,
+            Console(file=self._stream) if self._shown and self._stream.isatty() else None,
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -54,7 +57,7 @@ class ProgressBar(TerminalBar):
             text += f"{records}  ETA {clock((self._total - step) / rate)}"
         if self.move(completed=step, text=text):
             return
-        if now - self._last_line >= _SECONDS_BETWEEN_LINES or step == self._total:
+        if self._shown and (now - self._last_line >= _SECONDS_BETWEEN_LINES or step == self._total):
             self._last_line = now
             print(f"{self._label}  {step}/{self._total}  {text}", file=self._stream, flush=True)
 

@@ -1,6 +1,7 @@
 """The directory a run owns: its config, its environment, its results, and DONE, which is written last.
 
-A run without DONE is resumed, never trusted; a directory that holds another config's run is refused.
+A run without DONE is resumed, never trusted; a directory that holds another config's run is refused. Of a run's
+processes the first writes; all must see what it wrote.
 """
 
 import json
@@ -16,7 +17,7 @@ import jax
 from ml_collections import ConfigDict
 
 import ecgjax
-from ecgjax import atomic
+from ecgjax import atomic, distributed
 from ecgjax.errors import UserError, disk_errors
 
 FREE_FIELDS = ("runtime", "log_every", "compilation_cache")
@@ -45,24 +46,36 @@ class RunDirectory:
             config: the resolved config.
 
         Raises:
-            UserError: no directory given, it cannot be made, or it holds a run of another config (naming the fields).
+            UserError: no directory given, it cannot be made, or it holds a run of another config (naming the fields);
+                processes of other configs, or that do not see the same directory.
         """
         if workdir is None:
             raise UserError("--workdir is missing; expected the directory that the run is to be written to")
-        for folder in (workdir, *workdir.parents):
-            if folder.exists() and not folder.is_dir():
-                raise UserError(f"--workdir={workdir}: {folder} is a file; expected a directory, or a free name")
-        with disk_errors(workdir):
-            workdir.mkdir(parents=True, exist_ok=True)
-        directory = cls(workdir)
-        here = plain(config)
-        there = directory._read("config.json")
-        if there is not None:
-            _check_same(workdir, there, here)
-        elif jax.process_index() == 0:
-            atomic.write_json(workdir / "config.json", here)
-            directory._new = True
+        directory, here = cls(workdir), plain(config)
+        distributed.require_same(_flat(here))
+        with distributed.same_fate():
+            if distributed.first():
+                directory._make(here)
+        with distributed.same_fate():
+            if not distributed.first() and directory._read("config.json") is None:
+                raise UserError(
+                    f"--workdir={workdir}: does not show what process 0 has written there; expected a directory that "
+                    "all processes share"
+                )
         return directory
+
+    def _make(self, here: dict[str, Any]) -> None:
+        for folder in (self.path, *self.path.parents):
+            if folder.exists() and not folder.is_dir():
+                raise UserError(f"--workdir={self.path}: {folder} is a file; expected a directory, or a free name")
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        there = self._read("config.json")
+        if there is not None:
+            _check_same(self.path, there, here)
+        else:
+            atomic.write_json(self.path / "config.json", here)
+            self._new = True
 
     @contextmanager
     def setting_up(self) -> Iterator[None]:
@@ -80,7 +93,7 @@ class RunDirectory:
     @property
     def done(self) -> bool:
         """Whether the run ended; nothing in the directory is to be trusted before."""
-        return (self.path / "DONE").exists()
+        return distributed.exchange((self.path / "DONE").exists())[0]
 
     def write_environment(self, *, seed: int, data: Mapping[str, Any]) -> None:
         """Writes environment.json: versions, devices, source revision, data fingerprints and seed.
@@ -92,13 +105,14 @@ class RunDirectory:
         Raises:
             UserError: the run was started on data of another content.
         """
-        there = (self._read("environment.json") or {}).get("data", dict(data))
-        changed = [name for name in {**there, **data} if there.get(name) != data.get(name)]
-        if changed:
-            raise UserError(
-                f"{self.path}: was started on other data ({', '.join(changed)} has changed since); "
-                "expected the same stores, or another --workdir"
-            )
+        with distributed.same_fate():
+            there = (self._read("environment.json") or {}).get("data", dict(data)) if distributed.first() else data
+            changed = [name for name in {**there, **data} if there.get(name) != data.get(name)]
+            if changed:
+                raise UserError(
+                    f"{self.path}: was started on other data ({', '.join(changed)} has changed since); "
+                    "expected the same stores, or another --workdir"
+                )
         devices = jax.devices()
         self.write_json(
             "environment.json",
@@ -112,7 +126,7 @@ class RunDirectory:
                 "devices": [device.device_kind for device in devices],
                 "backend": devices[0].platform,
                 "processes": jax.process_count(),
-                "revision": _revision(),
+                "revision": _revision() if distributed.first() else None,
                 "seed": seed,
                 "data": dict(data),
             },
@@ -120,12 +134,12 @@ class RunDirectory:
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a JSON file atomically (process 0 only)."""
-        if jax.process_index() == 0:
+        if distributed.first():
             atomic.write_json(self.path / name, value)
 
     def finish(self) -> None:
         """Writes DONE; everything else must be on disk by now."""
-        if jax.process_index() == 0:
+        if distributed.first():
             atomic.write_text(self.path / "DONE", "")
 
     def _read(self, name: str) -> dict[str, Any] | None:

@@ -135,7 +135,7 @@ def test_killed_and_stopped_runs_end_like_an_uninterrupted_one(store, tmp_path):
         assert found_step == step
         assert set(expected) == {"params", "rest", "optimiser", "step", "key", "sums"}
         jax.tree.map(np.testing.assert_array_equal, found, expected)
-        iterator = f"checkpoints/{slot}/{step}/iterator/process_0-of-1.json"
+        iterator = f"checkpoints/{slot}/{step}/iterator/metadata"
         assert (broken / iterator).read_text() == (whole / iterator).read_text()
     assert (broken / "weights/weights.safetensors").read_bytes() == (whole / "weights/weights.safetensors").read_bytes()
     lines = [read_metrics(workdir / "metrics.jsonl") for workdir in (broken, whole)]
