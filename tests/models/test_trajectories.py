@@ -1,20 +1,17 @@
 """Five steps of fine-tuning against the reference: rate groups, batch statistics, optimiser and gradients together."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax.traverse_util import path_aware_map
 
 from convert_weights import mapping, names
+from ecgjax import losses
 from ecgjax.models import heads
+from ecgjax.training import optimiser, supervised
 from tests import kit
 from tests.models import golden
-
-FACTORS = {"head": 1.0, "late": 0.1, "early": 0.01, "all": 1.0}
 
 
 @pytest.mark.parametrize("model", ["s4", "ecg_cpc", "ecg_founder", "merl_resnet"])
@@ -29,35 +26,30 @@ def test_trajectory(model: str) -> None:
     params = {"encoder": jax.tree.map(jnp.asarray, c.variables["params"]), "head": head_params}
     rest = {name: value for name, value in c.variables.items() if name != "params"}
 
-    groups = encoder.spec.lr_groups
-    labels = path_aware_map(
-        lambda path, _: next(g for g, patterns in groups if any(re.match(p, "/".join(path)) for p in patterns)), params
-    )
-    optimiser = optax.multi_transform(
-        {group: optax.adamw(1e-3 * FACTORS[group], weight_decay=1e-3) for group, _ in groups}, labels
-    )
+    groups, rates = supervised.rate_groups_of(encoder.spec, supervised.MODES["finetune"], 1e-3, 0.1)
+    adamw = optimiser.adamw(optimiser.rate_groups(params, groups, rates)[0], rates, weight_decay=1e-3)
 
     def loss(params, rest):
         features, rest = encoder.apply({"params": params["encoder"], **rest}, c.x, train=True)
         logits = head.apply(params["head"], features)
-        return optax.sigmoid_binary_cross_entropy(logits, targets).mean(), (rest, logits)
+        return losses.bce(logits, targets), (rest, logits)
 
     @jax.jit
     def step(params, rest, state):
         (value, (rest, logits)), grads = jax.value_and_grad(loss, has_aux=True)(params, rest)
-        updates, state = optimiser.update(grads, state, params)
+        updates, state = adamw.update(grads, state, params)
         return optax.apply_updates(params, updates), rest, state, value, logits, grads
 
-    state, losses = optimiser.init(params), []
+    state, found = adamw.init(params), []
     first = None
     for _ in range(5):
         params, rest, state, value, logits, grads = step(params, rest, state)
-        losses.append(value)
+        found.append(value)
         first = first or (logits, grads)
     buffers = rest
-    losses.append(step(params, rest, state)[3])
+    found.append(step(params, rest, state)[3])
 
-    np.testing.assert_allclose(losses, c.arrays["losses"], rtol=1e-5)
+    np.testing.assert_allclose(found, c.arrays["losses"], rtol=1e-5)
     assert golden.relative(first[0], c.arrays["logits_step0"]) < 2e-5
     final_head = params["head"]
     assert golden.relative(final_head["kernel"].T, c.arrays["final_head_weight"]) < 1e-4
