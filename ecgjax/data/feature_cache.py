@@ -32,7 +32,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgjax import atomic
-from ecgjax.data.store import Store
 from ecgjax.data.store_files import fsync_folder, write_bytes
 from ecgjax.data.store_shard import Shard
 from ecgjax.errors import UserError, disk_errors
@@ -55,17 +54,17 @@ class DamagedError(UserError):
         self.part = part
 
 
-def place(store: Store, folder: str | os.PathLike[str] | None = None) -> Path:
+def place(store: Path, folder: str | os.PathLike[str] | None = None) -> Path:
     """Where a store's features lie: STORE.features, or, where nothing can be written, in ecgjax's cache folder.
 
     Args:
-        store: the data.
+        store: its folder.
         folder: another place, for the features of any number of stores.
     """
     if folder is not None:
         return Path(folder)
-    beside = store.path.with_name(store.path.name + ".features")
-    if os.access(beside if beside.exists() else store.path.parent, os.W_OK):
+    beside = store.absolute().with_name(store.name + ".features")
+    if os.access(beside if beside.exists() else beside.parent, os.W_OK):
         return beside
     from ecgjax.data.embedded import cache_folder
 

@@ -15,6 +15,8 @@ Array = jax.Array
 Params = dict[str, Array]
 
 ATTENTION_HEADS = 16
+READS = {"linear": "pooled", "attention": "sequence"}
+"""Which of an encoder's features a kind of head reads."""
 
 
 class Head(NamedTuple):

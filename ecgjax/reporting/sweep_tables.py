@@ -5,33 +5,84 @@ from statistics import mean
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
+from ecgjax.chips import Chip
 from ecgjax.sweep.cells import Cell
-from ecgjax.sweep.costs import Cost
+from ecgjax.sweep.costs import Cost, Work, least_seconds
+from ecgjax.sweep.feature_choice import Choice, Family, duration, scaled
 from ecgjax.training.progress import clock
 
-_MOST_ROWS = 120
+_MOST_ROWS, _MOST_FAMILIES = 120, 20
+_WIDE = 100
+_SUMS = ("cells", "done", "groups", "parameters", "FLOPs", "memory", "time")
 _SHOWN = ("model", "mode", "task")
 
 
-def plan_table(cells: Sequence[Cell], costs: Mapping[str, Cost], done: set[str]) -> Table:
-    """Planned cells by model, mode and head run: how many, in how many groups, and what they cost."""
+def plan_table(cells: Sequence[Cell], costs: Mapping[str, Cost], done: set[str], width: int = 120) -> Table:
+    """Planned cells by model, mode and head run: how many, in how many groups, and what they cost.
+
+    On a terminal of less than `_WIDE` columns, groups and parameters are left out.
+    """
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("model", "mode", "head run"):
         table.add_column(name, no_wrap=True)
-    for name in ("cells", "done", "groups", "parameters", "FLOPs", "memory", "time"):
+    shown = [name for name in _SUMS if width >= _WIDE or name not in ("groups", "parameters")]
+    for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
+
+    def sums(members: Sequence[Cell]) -> list[str]:
+        found = dict(zip(_SUMS, _sums(members, costs, done), strict=True))
+        return [found[name] for name in shown]
+
     rows: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in cells:
         rows.setdefault((cell.model, cell.mode, cell.identity["run"]["name"]), []).append(cell)
     for key, members in list(rows.items())[:_MOST_ROWS]:
-        table.add_row(*key, *_sums(members, costs, done))
+        table.add_row(*key, *sums(members))
     if len(rows) > _MOST_ROWS:
         table.add_row(f"... {len(rows) - _MOST_ROWS} rows more")
     table.add_section()
-    table.add_row("all", "", "", *_sums(cells, costs, done), style="bold")
+    table.add_row("all", "", "", *sums(cells), style="bold")
     return table
+
+
+def chip_table(chips: Sequence[Chip], programs: Mapping[str, Sequence[Work]], memory: float) -> Table:
+    """What each chip needs at least for all programs, by the way they are made of cells, and whether it has room.
+
+    Args:
+        chips: of which kind.
+        programs: what has to be done, by how it is done.
+        memory: bytes that the largest cell needs at least.
+    """
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("on one of these, at least", no_wrap=True)
+    for name in ("memory", "room", *programs):
+        table.add_column(name, justify="right")
+    for chip in chips:
+        times = (duration(sum(least_seconds(work, chip) for work in works)) for works in programs.values())
+        room = "yes" if memory <= chip.memory else "no"
+        table.add_row(chip.name, f"{chip.memory / 2**30:,.0f} GiB", room, *times)
+    return table
+
+
+def feature_table(choices: Sequence[tuple[Family, Choice]]) -> tuple[Table, int]:
+    """What becomes of frozen encoders' features, and why; with the number of rows that are not shown."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("frozen", no_wrap=True)
+    table.add_column("head run", no_wrap=True)
+    table.add_column("cells", justify="right", no_wrap=True)
+    table.add_column("features")
+    rows: dict[tuple[str, str, Choice], list[Family]] = {}
+    for family, choice in choices:
+        first = family.cells[0]
+        rows.setdefault((first.model, first.identity["run"]["name"], choice), []).append(family)
+    for (model, run, choice), same in list(rows.items())[:_MOST_FAMILIES]:
+        each = f" ({len(same):,} encoders, each)" if len(same) > 1 else ""
+        cells = sum(len(family.cells) for family in same)
+        table.add_row(model, run, f"{cells:,}", f"[bold]{choice.what}[/bold]{each}: {escape(choice.reason)}")
+    return table, max(len(rows) - _MOST_FAMILIES, 0)
 
 
 def _sums(cells: Sequence[Cell], costs: Mapping[str, Cost], done: set[str]) -> list[str]:
@@ -42,18 +93,11 @@ def _sums(cells: Sequence[Cell], costs: Mapping[str, Cost], done: set[str]) -> l
         f"{len(cells):,}",
         f"{len(done.intersection(cell.name for cell in cells)):,}",
         f"{len({cell.group for cell in cells}):,}",
-        _scaled(sizes[0]) if len(sizes) == 1 else f"{_scaled(sizes[0])}-{_scaled(sizes[-1])}",
-        _scaled(sum(cost.flops for cost in left)),
-        _scaled(max(costs[cell.name].memory for cell in cells)) + "B",
+        scaled(sizes[0]) if len(sizes) == 1 else f"{scaled(sizes[0])}-{scaled(sizes[-1])}",
+        scaled(sum(cost.work.flops for cost in left)),
+        scaled(max(costs[cell.name].memory for cell in cells)) + "B",
         clock(sum(seconds)) if len(seconds) == len(left) else "-",
     ]
-
-
-def _scaled(number: float) -> str:
-    for factor, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= factor:
-            return f"{number / factor:.3g} {unit}"
-    return f"{number:.3g} "
 
 
 def results_table(

@@ -5,6 +5,7 @@ that the first device's kind gets; a training step of an encoder counts three ti
 backward). Heads are left out: they are small. Memory is what certainly lies on the device: weights, and where they are
 trained gradients and both of Adam's moments; signals, if they fit; activations come on top. Time is
 never guessed: it takes the windows per second of finished cells of the same model, arguments and mode on this device.
+What a chip needs at least follows from its peak (`ecgjax.chips`) and is called so.
 """
 
 import json
@@ -13,18 +14,38 @@ from dataclasses import dataclass
 from functools import cache
 from math import floor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 import ecgjax
 from ecgjax import atomic, models, numerics
+from ecgjax.chips import Chip
 from ecgjax.data.embedded import cache_folder
 from ecgjax.models.encoder import Encoder
 from ecgjax.sweep import summary
 from ecgjax.sweep.cells import Cell, hashed, meta
 from ecgjax.training.supervised import MODES
+
+_WEIGHT_TRAFFIC = 8
+"""Times the weights that a training step moves: read forward and backward; weights and moments read and written."""
+
+
+class Splits(NamedTuple):
+    """Windows of each split."""
+
+    train: float
+    validation: float
+    test: float
+
+
+class Work(NamedTuple):
+    """What a program does at least: FLOPs in `dtype`, and bytes from and to the device's memory."""
+
+    flops: float
+    bytes: float
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -33,13 +54,23 @@ class Cost:
 
     Attributes:
         parameters: of the encoder.
-        flops: of training, validation and test.
+        forward: FLOPs of one window through the encoder.
+        tokens: of one window, `channels` wide.
+        channels: width of the features.
+        windows: that training sees in an epoch, and that are evaluated.
+        whole: the same for all records of the store.
+        work: of training, validation and test.
         memory: bytes on the device at least, without activations.
         seconds: of training and validation; None: nothing was measured.
     """
 
     parameters: int
-    flops: float
+    forward: float
+    tokens: int
+    channels: int
+    windows: Splits
+    whole: Splits
+    work: Work
     memory: float
     seconds: float | None
 
@@ -51,23 +82,55 @@ def of_cell(cell: Cell, measured: Mapping[str, float]) -> Cost:
         cell: of a plan.
         measured: windows per second by `measured_key`, from `throughputs`.
     """
-    encoder = _encoder(cell.model, json.dumps(cell.identity["arguments"], sort_keys=True))
-    forward, size = _forward(cell.model, json.dumps(cell.identity["arguments"], sort_keys=True))
+    arguments = json.dumps(cell.identity["arguments"], sort_keys=True)
+    encoder, size = _encoder(cell.model, arguments), _size(cell.model, arguments)
     trained = MODES[cell.mode].trains_encoder
     about = meta(cell.identity["run"]["source"], cell.settings["data.store"])
-    seconds = about["samples"] / about["records"] / about["sampling_rate"]
-    folds = {int(fold): count for fold, count in about["records_per_fold"].items()}
-    test, validation = (folds[fold] for fold in (*sorted(folds, reverse=True), *[max(folds)] * 2)[:2])
-    train = (about["records"] - test - validation) * cell.settings["data.ratio"]
-    if cell.settings["data.validation"] == "cut":
-        validation *= cell.settings["data.ratio"]
-    epochs, windows = cell.settings["epochs"], max(floor(seconds / encoder.spec.seconds), 1)
-    trained_windows = epochs * (train // cell.settings["batch_size"]) * cell.settings["batch_size"]
-    evaluated_windows = (epochs * validation + test) * windows
-    flops = forward * (trained_windows * (3 if trained else 1) + evaluated_windows)
+    whole = _whole(about, encoder.spec.seconds)
+    ratio, batch = cell.settings["data.ratio"], cell.settings["batch_size"]
+    in_batches = whole.train * ratio // batch * batch
+    windows = Splits(
+        in_batches, whole.validation * (ratio if cell.settings["data.validation"] == "cut" else 1), whole.test
+    )
+    epochs = cell.settings["epochs"]
+    passes = epochs * in_batches * (3 if trained else 1) + epochs * windows.validation + windows.test
+    weights = 4.0 * size.parameters
+    moved = weights * (epochs * in_batches * (_WEIGHT_TRAFFIC if trained else 1) + epochs * windows.validation) / batch
     signals = about["samples"] * len(about["leads"]) * (2 if about["dtype"] == "int16" else 4)
     rate = measured.get(measured_key(cell))
-    return Cost(size, flops, 4.0 * size * (4 if trained else 1) + signals, trained_windows / rate if rate else None)
+    return Cost(
+        size.parameters,
+        size.forward,
+        size.tokens,
+        size.channels,
+        windows,
+        whole,
+        Work(size.forward * passes, moved, encoder.dtype),
+        weights * (4 if trained else 1) + signals,
+        epochs * in_batches / rate if rate else None,
+    )
+
+
+def least_seconds(work: Work, chip: Chip) -> float:
+    """What a chip needs at its peak, or at its memory's bandwidth, whichever is more: a lower bound (roofline)."""
+    return max(work.flops / getattr(chip, work.dtype), work.bytes / chip.bandwidth)
+
+
+def same_windows(cell: Cell) -> bool:
+    """Whether training sees the same windows in every epoch: fixed crops, or records of exactly one window."""
+    arguments = json.dumps(cell.identity["arguments"], sort_keys=True)
+    about = meta(cell.identity["run"]["source"], cell.settings["data.store"])
+    window = int(_encoder(cell.model, arguments).spec.seconds * about["sampling_rate"])
+    return cell.settings["data.crops"] == "fixed" or about["samples"] == about["records"] * window
+
+
+def _whole(about: Mapping[str, Any], seconds: float) -> Splits:
+    """Of a store, from the mean length of its records; training sees one window of a record."""
+    length = about["samples"] / about["records"] / about["sampling_rate"]
+    folds = {int(fold): count for fold, count in about["records_per_fold"].items()}
+    test, validation = (folds[fold] for fold in (*sorted(folds, reverse=True), *[max(folds)] * 2)[:2])
+    windows = max(floor(length / seconds), 1)
+    return Splits(about["records"] - test - validation, validation * windows, test * windows)
 
 
 def measured_key(cell: Cell) -> str:
@@ -97,22 +160,30 @@ def _encoder(model: str, arguments: str) -> Encoder:
     return models.create(model, **{key: tuple(value) if isinstance(value, list) else value for key, value in plain})
 
 
+class _Size(NamedTuple):
+    forward: float
+    parameters: int
+    tokens: int
+    channels: int
+
+
 @cache
-def _forward(model: str, arguments: str) -> tuple[float, int]:
-    """FLOPs of one window's forward pass, and number of parameters; kept in the cache folder, as tracing takes time."""
+def _size(model: str, arguments: str) -> _Size:
+    """FLOPs of one window's forward pass, and sizes; kept in the cache folder, as tracing takes time."""
     encoder = _encoder(model, arguments)
     key = hashed([model, arguments, numerics.VERSION, ecgjax.__version__, jax.__version__, jax.default_backend()])
     path = cache_folder() / "flops" / f"{key}.json"
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return kept["flops"], kept["parameters"]
-    except (OSError, ValueError, KeyError):
+        return _Size(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         pass
     variables = encoder.shapes()
     x = jax.ShapeDtypeStruct((1, encoder.samples, 12), jnp.float32)
     lowered = jax.jit(lambda variables, x: encoder.apply(variables, x)[0].pooled).lower(variables, x)
     counted = lowered.cost_analysis() or {}
-    flops, size = float(counted.get("flops", 0.0)), sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    features = jax.eval_shape(lambda variables, x: encoder.apply(variables, x)[0], variables, x)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    size = _Size(float(counted.get("flops", 0.0)), parameters, *features.sequence.shape[1:])
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(path, {"flops": flops, "parameters": size})
-    return flops, size
+    atomic.write_json(path, size._asdict())
+    return size

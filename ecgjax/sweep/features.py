@@ -32,9 +32,6 @@ from ecgjax.models.model import Model
 from ecgjax.sweep import locks
 from ecgjax.training.interrupt import Interrupt
 
-KIND_OF_HEAD: dict[str, Kind] = {"linear": "pooled", "attention": "sequence"}
-"""What a head of `ecgjax.models.heads` reads."""
-
 _POLL_SECONDS = 0.5
 _PART_BYTES = 2 << 30  # computed between two points from which a killed process goes on
 
@@ -102,7 +99,7 @@ def obtain(
         store: the data.
         cutter: made for the windows' records among others.
         windows: in any order, repetitions count once.
-        kinds: "pooled", "sequence" or both.
+        kinds: "pooled", "sequence" or both: what `ecgjax.models.heads.READS`.
         batch_size: of an encoder pass.
         folder: where features are kept; None: see `feature_cache.place`.
         interrupt: if its signal comes, what is computed is kept and the process leaves.
@@ -118,7 +115,7 @@ def obtain(
     """
     kinds = tuple(kinds)
     dtype: DType = identity["dtype"]
-    at = feature_cache.place(store, folder) / feature_cache.key_of(identity)
+    at = feature_cache.place(store.path, folder) / feature_cache.key_of(identity)
     try:
         cache = FeatureCache(at, kinds, dtype)
         if cache.has(*windows).all():

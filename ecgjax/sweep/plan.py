@@ -14,7 +14,10 @@ from ecgjax.errors import UserError, disk_errors
 from ecgjax.sweep.cells import Cell, MissingError, flat, resolve
 
 FILE, FORMAT = "plan.json", 1
-FREE_FIELDS = ("axes", "cells", "dry_run", "executor", "ray", "retries", "shard", "skip_missing", "stores", "weights")
+FREE_FIELDS = (
+    *("axes", "cells", "dry_run", "executor", "features", "features_folder", "features_gigabytes"),
+    *("ray", "retries", "scratch", "shard", "skip_missing", "stores", "weights"),
+)
 """Fields of a sweep's config that do not belong to its plan, or are in it as cells."""
 
 

@@ -15,7 +15,11 @@ def sweep_config(axes: Axes) -> ConfigDict:
     config.stores = config_dict.placeholder(str)  # folder with stores by data source, e.g. STORES/ptbxl
     config.skip_missing = False  # leave out the cells whose weights or store are not there, instead of refusing
     config.cells = config_dict.placeholder(str)  # where cells are kept, to share them between sweeps; none: workdir
+    config.scratch = config_dict.placeholder(str)  # with a bucket: local folder for what is under way; none: the cache
     config.shard = config_dict.placeholder(str)  # I/N: this process does the I-th part of N, for job arrays
+    config.features = "auto"  # of frozen encoders: cache (kept on disk), recompute, or what costs less, see dry_run
+    config.features_folder = config_dict.placeholder(str)  # where; none: beside each store, as STORE.features
+    config.features_gigabytes = config_dict.placeholder(float)  # of one encoder and store at most; none: what is free
     config.retries = 1  # of a cell that failed, after all others
     config.executor = "local"  # one unit of cells after the other in this process; or ray: many at once, on a cluster
     config.ray = _ray()
