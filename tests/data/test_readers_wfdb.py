@@ -180,6 +180,23 @@ def test_broken_records(tmp_path, change, message):
     assert re.search(message, broken(tmp_path, change))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda dat: dat.unlink(), r"r\.dat: no such file; expected the signal file that r\.hea names"),
+        (lambda dat: os.truncate(dat, 150 * 24 + 7), r"r\.dat: truncated, it holds 150 .*; r\.hea promises 200"),
+        (lambda dat: os.truncate(dat, 0), r"r\.dat: truncated, it holds 0 .*; r\.hea promises 200"),
+        (lambda dat: dat.write_bytes(dat.read_bytes() * 2), r"r\.dat: holds 400 .*; r\.hea promises 200"),
+    ],
+)
+def test_broken_dat(tmp_path, change, message):
+    header = wfdb_files.dat(tmp_path, "r", wfdb_files.bits())
+    change(tmp_path / "r.dat")
+    with pytest.raises(UserError, match=message) as caught:
+        read_recording(header)
+    assert "\n" not in str(caught.value)
+
+
 def test_no_lead_of_the_twelve(tmp_path):
     header = wfdb_files.challenge(tmp_path, "r", wfdb_files.bits(leads=2), names=("MLII", "vx"))
     with pytest.raises(UserError, match=r"no lead is one of the twelve; the signals are 'MLII', 'vx'"):
