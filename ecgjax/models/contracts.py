@@ -129,7 +129,7 @@ def _causal(x: Array, b: tuple[float, ...], a: tuple[float, ...]) -> Array:
     first = x[:, :1]
     response, gain = _response(b, a, x.shape[1])
     taps = jnp.broadcast_to(jnp.asarray(response)[None], (x.shape[-1], x.shape[1]))
-    return gain * first + long_convolution(x - first, taps, form="fft")
+    return gain * first + long_convolution(x - first, taps)
 
 
 @lru_cache(maxsize=32)

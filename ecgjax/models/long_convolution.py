@@ -1,12 +1,23 @@
-"""Convolution over time with kernels as long as the signal: one function, two forms, the same result."""
+"""Convolution over time with kernels as long as the signal: one function, several forms, the same result."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+
+from ecgjax.models.block_toeplitz import block_toeplitz
+from ecgjax.models.fourier_products import one_stage, two_stages
 
 Array = jax.Array
+_Form = Callable[[Array, Array, Array | None], Array]
+
+CHOICE: dict[str, tuple[tuple[float, str], ...]] = {
+    "tpu": ((800, "matmul"), (float("inf"), "two_stages")),
+    "cuda": ((float("inf"), "fft"),),
+    "cpu": ((float("inf"), "fft"),),
+}
+"""Platform -> (length up to which, form); by compiled cost and measurement, see benchmarks/long_convolution.py."""
 
 
 def long_convolution(u: Array, past: Array, future: Array | None = None, form: str = "auto") -> Array:
@@ -18,21 +29,35 @@ def long_convolution(u: Array, past: Array, future: Array | None = None, form: s
         u: (batch, L, channels).
         past: (channels, L), the causal kernel.
         future: (channels, L), the kernel of the strict future, or None.
-        form: "fft", "matmul" (the Fourier transform as matrix products: on a TPU a fifth of the memory traffic of its
-            FFT), or "auto": the one that suits the platform the program is compiled for.
+        form: "fft" (of exactly 2 L), "matmul" (the Fourier transform as one matrix product), "two_stages" (as two),
+            "blocks of N" (of a Toeplitz matrix), or "auto": the one that `CHOICE` gives the platform that the program
+            is compiled for. All work in float32 throughout.
 
     Returns:
         (batch, L, channels).
     """
-    # Circular of length 2L: the future kernel sits at the end, where negative lags wrap to.
-    k = past if future is None else jnp.concatenate([past, future[:, ::-1]], -1)
-    if form == "fft":
-        return _by_fft(u, k)
-    if form == "matmul":
-        return _by_matmul(u, k)
     if form != "auto":
-        raise ValueError(f"form is {form!r}; expected 'fft', 'matmul' or 'auto'")
-    return jax.lax.platform_dependent(u, k, tpu=_by_matmul, default=_by_fft)
+        return _form(form)(u, past, future)
+    forms = {platform: _form(_chosen(limits, u.shape[1])) for platform, limits in CHOICE.items()}
+    return jax.lax.platform_dependent(u, past, future, tpu=forms["tpu"], cuda=forms["cuda"], default=forms["cpu"])
+
+
+def _chosen(limits: tuple[tuple[float, str], ...], length: int) -> str:
+    return next(form for most, form in limits if length <= most)
+
+
+def _form(name: str) -> _Form:
+    if name in _CIRCULAR:
+        return lambda u, past, future: _CIRCULAR[name](u, _circular(past, future))
+    kind, _, block = name.partition(" of ")
+    if kind == "blocks" and block.isdecimal() and int(block):
+        return partial(block_toeplitz, block=int(block))
+    raise ValueError(f"form is {name!r}; expected {', '.join(map(repr, _CIRCULAR))}, 'blocks of N' or 'auto'")
+
+
+def _circular(past: Array, future: Array | None) -> Array:
+    """The kernel of the circular convolution of length 2L: the future sits at the end, where negative lags wrap to."""
+    return past if future is None else jnp.concatenate([past, future[:, ::-1]], -1)
 
 
 @jax.custom_vjp
@@ -60,23 +85,8 @@ def _backward(residuals: tuple[Array, Array, Array], g: Array) -> tuple[Array, A
 
 _by_fft.defvjp(_forward, _backward)
 
-
-def _by_matmul(u: Array, k: Array) -> Array:
-    length, taps = u.shape[1], k.shape[1]
-    forward, back = _fourier(2 * length)
-    dot = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-    u_real, u_imag = jnp.split(dot("ft,bth->bfh", forward[:, :length], u), 2, axis=1)
-    k_real, k_imag = jnp.split(dot("ft,ht->fh", forward[:, :taps], k)[None], 2, axis=1)
-    product = jnp.concatenate([u_real * k_real - u_imag * k_imag, u_real * k_imag + u_imag * k_real], 1)
-    return dot("tf,bfh->bth", back[:length], product)
-
-
-def _fourier(n: int) -> tuple[Array, Array]:
-    """Real matrices of the real Fourier transform, (2F, n), and of its inverse, (n, 2F), F = n // 2 + 1; n even."""
-    # j k mod n first: the angle is then exact in float64 however long the signal.
-    angle = 2 * np.pi * (np.outer(np.arange(n // 2 + 1), np.arange(n)) % n) / n
-    weight = np.full((n // 2 + 1, 1), 2.0 / n)
-    weight[[0, -1]] = 1.0 / n
-    forward = np.concatenate([np.cos(angle), -np.sin(angle)])
-    back = np.concatenate([weight * np.cos(angle), -weight * np.sin(angle)]).T
-    return jnp.asarray(forward, jnp.float32), jnp.asarray(back, jnp.float32)
+_CIRCULAR: dict[str, Callable[[Array, Array], Array]] = {
+    "fft": _by_fft,
+    "matmul": one_stage,
+    "two_stages": two_stages,
+}

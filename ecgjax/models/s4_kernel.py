@@ -157,15 +157,9 @@ def transition(system: System, power: int) -> Array:
     Returns:
         (H, 2N, 2N) complex64.
     """
-    Lambda, P = (jnp.concatenate([x, x.conj()], -1) for x in (_complex(system.Lambda), _complex(system.P)))
-    dt = jnp.exp(system.log_dt)[:, None]
+    Lambda, P = _doubled(system.Lambda), _doubled(system.P)
     A = Lambda[..., None] * jnp.eye(Lambda.shape[-1])[None] - P[..., :, None] * P.conj()[..., None, :]
-    # (I - dt/2 A)^-1 by the Woodbury identity: diagonal minus rank one.
-    D = 1 / (1 - dt / 2 * Lambda)
-    left, right = D * P, P.conj() * D
-    scale = (dt / 2) / (1 + dt / 2 * jnp.sum(P.conj() * left, -1, keepdims=True))
-    dA = dt[..., None] * A
-    step = D[..., None] * dA - (scale * left)[..., None] * _matmul(right[..., None, :], dA)
+    step = _implicit(system, jnp.exp(system.log_dt)[:, None, None] * A)
 
     result, square = None, step
     while True:
@@ -177,6 +171,26 @@ def transition(system: System, power: int) -> Array:
         square = 2 * square + _matmul(square, square)
     assert result is not None
     return result
+
+
+def input_vector(system: System) -> Array:
+    """Bbar, (H, N) complex64: the half of the conjugate-symmetric vector that is kept."""
+    B = jnp.exp(system.log_dt)[:, None] * _doubled(system.B)
+    return _implicit(system, B[..., None])[:, : system.B.shape[1], 0]
+
+
+def _doubled(x: Array) -> Array:
+    return jnp.concatenate([_complex(x), _complex(x).conj()], -1)
+
+
+def _implicit(system: System, x: Array) -> Array:
+    """(I - dt/2 A)^-1 x by the Woodbury identity: diagonal minus rank one. x: (H, 2N, columns)."""
+    Lambda, P = _doubled(system.Lambda), _doubled(system.P)
+    dt = jnp.exp(system.log_dt)[:, None]
+    D = 1 / (1 - dt / 2 * Lambda)
+    left, right = D * P, P.conj() * D
+    scale = (dt / 2) / (1 + dt / 2 * jnp.sum(P.conj() * left, -1, keepdims=True))
+    return D[..., None] * x - (scale * left)[..., None] * _matmul(right[..., None, :], x)
 
 
 def _matmul(a: Array, b: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Properties of the S4 kernel and of the long convolution, from their definitions."""
+"""Properties of the S4 kernel and layer, from their definitions."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgjax.models import s4_kernel
-from ecgjax.models.long_convolution import long_convolution
 from ecgjax.models.s4 import S4Layer
 from tests.models.golden import relative
 
@@ -16,7 +15,6 @@ WIDTH = 6
 
 kernel = jax.jit(s4_kernel.kernel, static_argnums=(2, 3))
 truncate = jax.jit(s4_kernel.truncate, static_argnums=2)
-convolve = jax.jit(long_convolution, static_argnames="form")
 
 
 def make(l_max: int, state_size: int = 8, kernels: int = 2, seed: int = 0) -> tuple[jax.Array, s4_kernel.System]:
@@ -91,59 +89,6 @@ def test_retarget_keeps_the_function(new: int) -> None:
     length = min(50, new)
     moved = s4_kernel.retarget(np.asarray(C), system, 50, new)
     assert relative(kernel(moved, system, new, length), kernel(C, system, 50, length)) < 1e-5
-
-
-def direct(u: np.ndarray, past: np.ndarray, future: np.ndarray | None) -> np.ndarray:
-    out = np.zeros(u.shape)
-    for t in range(u.shape[1]):
-        for s in range(u.shape[1]):
-            if s <= t:
-                out[:, t] += past[:, t - s] * u[:, s]
-            elif future is not None:
-                out[:, t] += future[:, s - t - 1] * u[:, s]
-    return out
-
-
-@pytest.mark.parametrize("both", [False, True])
-@pytest.mark.parametrize("length", [1, 2, 23])
-@settings(max_examples=5, deadline=None)
-@given(seed=st.integers(0, 2**16))
-def test_both_forms_are_the_direct_convolution(length: int, both: bool, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    u, k = rng.standard_normal((2, length, 3)), rng.standard_normal((2, 3, length))
-    future = k[1] if both else None
-    expected = direct(u, k[0], future)
-    args = [None if x is None else jnp.asarray(x, jnp.float32) for x in (u, k[0], future)]
-    for form in ("fft", "matmul", "auto"):
-        assert relative(convolve(*args, form=form), expected) < 2e-6, form
-
-
-@pytest.mark.parametrize("both", [False, True])
-def test_both_forms_have_the_same_gradients(both: bool) -> None:
-    rng = np.random.default_rng(0)
-    u = jnp.asarray(rng.standard_normal((2, 21, 3)), jnp.float32)
-    past, future = jnp.asarray(rng.standard_normal((2, 3, 21)), jnp.float32)
-    weights = jnp.asarray(rng.standard_normal(u.shape), jnp.float32)
-
-    def target(u, past, future, form):
-        return jnp.sum(weights * long_convolution(u, past, future if both else None, form))
-
-    by_fft, by_matmul = (jax.grad(target, (0, 1, 2))(u, past, future, form) for form in ("fft", "matmul"))
-    for a, b in zip(by_fft, by_matmul, strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-5)
-
-
-def test_unknown_form() -> None:
-    with pytest.raises(ValueError, match="winograd"):
-        long_convolution(jnp.zeros((1, 4, 1)), jnp.zeros((1, 4)), form="winograd")
-
-
-def test_tpu_programs_hold_no_fft() -> None:
-    u, k = jax.ShapeDtypeStruct((2, 20, 3), jnp.float32), jax.ShapeDtypeStruct((3, 20), jnp.float32)
-    gradient = jax.jit(jax.grad(lambda u, k: jnp.sum(long_convolution(u, k) ** 2), (0, 1)))
-    text = {p: gradient.trace(u, k).lower(lowering_platforms=(p,)).as_text() for p in ("tpu", "cpu")}
-    assert "stablehlo.fft" not in text["tpu"]
-    assert "stablehlo.fft" in text["cpu"]
 
 
 @pytest.mark.parametrize("length", [31, 80])
