@@ -4,24 +4,17 @@ A run is a folder with a config.json, results.json, predictions.npz or DONE. Fin
 is unfinished, of another job or format, or damaged is listed with the reason. One bad run never hides the others.
 """
 
-import hashlib
-import io
 import json
 import os
-import threading
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ecgjax.errors import UserError
 from ecgjax.evaluation import results as results_format
+from ecgjax.evaluation.predictions import Predictions, read_predictions
 
 CONFIG, ENVIRONMENT, DONE = "config.json", "environment.json", "DONE"
 REPORT_CELLS = "cells"
@@ -31,10 +24,6 @@ OTHER_JOBS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "similarity": {"pairs": list, "probes": list},
 }
 """Jobs whose finished runs a report shows beside the evaluations, and what of JOB.json it reads."""
-
-NPZ_READING = threading.Lock()
-"""To be held while arrays are read from .npz files: numpy parses their headers with `ast.literal_eval`, which fails in
-several threads at once before Python 3.11.8 ("AST constructor recursion depth mismatch")."""
 
 _MARKS = {CONFIG, results_format.RESULTS, results_format.PREDICTIONS, DONE}
 _INSIDE = {"checkpoints", "tensorboard", "figures", "weights", "replicates"}
@@ -46,27 +35,6 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 _DATA: dict[str, type | tuple[type, ...]] = {"source": str, "fingerprint": str, "label_set": str, "synthetic": bool}
 _TASK: dict[str, type | tuple[type, ...]] = {"category": str, "row": (str, type(None))}
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Test predictions of one run, checked.
-
-    Attributes:
-        record_id: (records,) distinct.
-        targets: (records, labels), NaN where unknown.
-        scores: (records, labels): probabilities, or standardised values.
-        labels: names, distinct.
-        kinds: "classification" or "regression" of each.
-        patient_id: (records,), None in runs that did not write it.
-    """
-
-    record_id: NDArray[np.str_]
-    targets: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    labels: tuple[str, ...]
-    kinds: tuple[str, ...]
-    patient_id: NDArray[np.str_] | None
 
 
 @dataclass(frozen=True)
@@ -192,79 +160,6 @@ def collect(*folders: Path, exclude: Sequence[str] = (), rename: Mapping[str, st
     return Collection(cells, excluded, others, reports)
 
 
-def read_predictions(content: bytes, path: Path) -> Predictions:
-    """Predictions of a file, checked.
-
-    Args:
-        content: of the file.
-        path: for messages.
-
-    Raises:
-        UserError: the file is damaged, or holds what predictions cannot be.
-    """
-    try:
-        with NPZ_READING, np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if not name.startswith("crop_")}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise UserError(f"{path.name} is damaged ({' '.join(str(error).split())})") from error
-    missing = [name for name in ("record_id", "targets", "scores", "labels", "kinds") if name not in arrays]
-    if missing:
-        raise UserError(f"{path.name} has no {missing[0]}")
-    ids, labels, kinds = (arrays[name] for name in ("record_id", "labels", "kinds"))
-    targets, scores = arrays["targets"], arrays["scores"]
-    shape = (len(np.atleast_1d(ids)), len(np.atleast_1d(labels)))
-    if not (targets.shape == scores.shape == shape and kinds.shape == labels.shape and 0 not in shape):
-        raise UserError(
-            f"{path.name}: targets {targets.shape}, scores {scores.shape}, {ids.shape} record ids, {labels.shape} "
-            f"labels, {kinds.shape} kinds; expected one row for each record and one column for each label"
-        )
-    if not (targets.dtype.kind == scores.dtype.kind == "f"):
-        raise UserError(f"{path.name}: {targets.dtype} targets, {scores.dtype} scores; expected floating point")
-    for name, values in (("record id", ids), ("label", labels)):
-        repeated = _repeated(values)
-        if repeated is not None:
-            raise UserError(f"{path.name}: {name} {repeated!r} is there twice; expected each once")
-    found = Predictions(
-        ids.astype(str),
-        targets,
-        scores,
-        tuple(map(str, labels)),
-        tuple(map(str, kinds)),
-        arrays["patient_id"].astype(str) if "patient_id" in arrays else None,
-    )
-    _check_values(found, path.name)
-    return found
-
-
-def _check_values(found: Predictions, name: str) -> None:
-    kinds = np.array(found.kinds)
-    unknown = sorted(set(found.kinds) - {"classification", "regression"})
-    if unknown:
-        raise UserError(f"{name}: kind {unknown[0]!r}; expected classification or regression")
-    if found.patient_id is not None and found.patient_id.shape != found.record_id.shape:
-        raise UserError(f"{name}: {found.patient_id.shape} patient ids; expected one for each record")
-    classes = kinds == "classification"
-    targets, scores = found.targets, found.scores
-    for wrong, what, expected in (
-        (np.isnan(scores), "score is NaN", "a number"),
-        (np.isinf(scores), "score is infinite", "a number"),
-        (classes & ((scores < 0) | (scores > 1)), "score is not a probability", "0 to 1"),
-        (np.isinf(targets), "target is infinite", "a number, or NaN where unknown"),
-        (classes & (targets != 0) & (targets != 1) & ~np.isnan(targets), "target is not a class", "0, 1 or NaN"),
-    ):
-        if wrong.any():
-            i, j = np.argwhere(wrong)[0]
-            value = (targets if "target" in what else scores)[i, j]
-            more = f", and {np.count_nonzero(wrong) - 1:,} more" if np.count_nonzero(wrong) > 1 else ""
-            where = f"record {str(found.record_id[i])!r}, label {found.labels[j]!r}"
-            raise UserError(f"{name}: {what} ({value:g} at {where}{more}); expected {expected}")
-
-
-def _repeated(values: NDArray) -> str | None:
-    distinct, counts = np.unique(values, return_counts=True)
-    return str(distinct[counts > 1][0]) if len(distinct) < len(values) else None
-
-
 def _run_folders(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Run folders with their keys, sorted by key within each folder."""
     names = [folder.resolve().name for folder in folders]
@@ -361,13 +256,3 @@ def _check_fields(content: Any, fields: Mapping[str, type | tuple[type, ...]], n
             raise UserError(f"{name} has no {key}")
         if not isinstance(content[key], kind):
             raise UserError(f"{name}: {key} is {content[key]!r}")
-
-
-def fingerprint(*parts: bytes | str) -> str:
-    """SHA-256 of parts, each with its length."""
-    digest = hashlib.sha256()
-    for part in parts:
-        content = part.encode() if isinstance(part, str) else part
-        digest.update(f"{len(content)}:".encode())
-        digest.update(content)
-    return digest.hexdigest()

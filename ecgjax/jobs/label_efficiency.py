@@ -44,10 +44,10 @@ from ecgjax import models, tasks
 from ecgjax.errors import UserError, disk_errors
 from ecgjax.evaluation import labelled, results
 from ecgjax.evaluation.bootstrap import Metric
-from ecgjax.evaluation.collect import Predictions, read_predictions
 from ecgjax.evaluation.joint import joint
 from ecgjax.evaluation.label_efficiency import describe, learners
 from ecgjax.evaluation.labelled import Labelled
+from ecgjax.evaluation.predictions import Predictions, read_predictions
 from ecgjax.jobs import evaluate
 from ecgjax.models import weights as weights_io
 from ecgjax.reporting import efficiency_report

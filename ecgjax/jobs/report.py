@@ -20,7 +20,7 @@ from rich.progress import Progress
 from ecgjax import atomic
 from ecgjax.errors import UserError, disk_errors
 from ecgjax.evaluation import curves
-from ecgjax.evaluation.cell_values import Bootstrap
+from ecgjax.evaluation.cell_bootstrap import Bootstrap
 from ecgjax.evaluation.collect import REPORT_CELLS, Cell, Collection, collect
 from ecgjax.evaluation.metrics import check_choice
 from ecgjax.evaluation.results import RESULTS

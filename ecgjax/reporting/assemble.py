@@ -12,7 +12,7 @@ import ecgjax
 from ecgjax import tasks
 from ecgjax.errors import UserError
 from ecgjax.evaluation import published, replicated
-from ecgjax.evaluation.cell_values import Bootstrap
+from ecgjax.evaluation.cell_bootstrap import Bootstrap
 from ecgjax.evaluation.multiplicity import holm_pairs
 from ecgjax.evaluation.ranks import Aggregation, Numbering, Rule, aggregate, ranks
 from ecgjax.reporting import schema

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ecgjax.errors import UserError
-from ecgjax.evaluation.collect import Predictions
+from ecgjax.evaluation.predictions import Predictions
 from ecgjax.reporting.rows import Entry
 from ecgjax.training.run_directory import FREE_FIELDS
 

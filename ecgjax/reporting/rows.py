@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ecgjax.errors import UserError, disk_errors
-from ecgjax.evaluation import cell_values, replicated
-from ecgjax.evaluation.cell_values import Bootstrap, CellValue
+from ecgjax.evaluation import cell_bootstrap, cell_values, replicated
+from ecgjax.evaluation.cell_bootstrap import Bootstrap, CellValue
 from ecgjax.evaluation.collect import REPORT_CELLS, Cell
 from ecgjax.evaluation.results import RESULTS
 from ecgjax.reporting import schema
@@ -66,7 +66,7 @@ def of_runs(
             there = _kept(path, settings)
             values = there or _kept(cell.path / cell_values.REPLICATES / path.name, settings)
             if values is None:
-                values = cell_values.compute(cell, cell.predictions(content), settings)
+                values = cell_bootstrap.compute(cell, cell.predictions(content), settings)
         except UserError as error:
             return cell.key, str(error)
         else:

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from ecgjax import bootstrap
 from ecgjax.errors import UserError
-from ecgjax.evaluation import cell_values
-from ecgjax.evaluation.cell_values import Bootstrap
-from ecgjax.evaluation.collect import collect, read_predictions
+from ecgjax.evaluation import cell_bootstrap, cell_values
+from ecgjax.evaluation.cell_bootstrap import Bootstrap
+from ecgjax.evaluation.collect import collect
+from ecgjax.evaluation.predictions import read_predictions
 
 from .fake_runs import draw, write_run
 
@@ -171,7 +172,7 @@ def test_values_of_a_run(tmp_path: Path, kind: str, unit: str) -> None:
         shuffled[name] = shuffled[name][:, columns]
     write_run(tmp_path / "b", arrays=shuffled, tasks=tasks)
     wanted = Bootstrap(level=0.9, replicates=50, kind=kind, unit=unit, seed=4)
-    first, second = (cell_values.compute(cell, cell.predictions(), wanted) for cell in collect(tmp_path).cells)
+    first, second = (cell_bootstrap.compute(cell, cell.predictions(), wanted) for cell in collect(tmp_path).cells)
     assert [(value.task, value.metric) for value in first] == [("all", "auroc"), ("all", "mae"), ("rhythm", "auroc")]
     groups = arrays["patient_id"] if unit == "patient" else None
     for value, columns, metric in zip(first, ([0, 1, 2], [3], [1, 0]), ("auroc", "mae", "auroc"), strict=True):
@@ -200,7 +201,7 @@ def test_values_are_kept_whole(tmp_path: Path) -> None:
     write_run(tmp_path / "run", arrays=draw(1.0, with_age=True))
     (cell,) = collect(tmp_path).cells
     wanted = Bootstrap(replicates=20, kind="bca")
-    values = cell_values.compute(cell, cell.predictions(), wanted)
+    values = cell_bootstrap.compute(cell, cell.predictions(), wanted)
     path = tmp_path / cell_values.file_name(cell, cell.read(), wanted)
     cell_values.write(path, values, wanted)
     for a, b in zip(values, cell_values.read(path, wanted), strict=True):
@@ -234,4 +235,4 @@ def test_predictions_and_results_of_two_runs_are_not_mixed(tmp_path: Path) -> No
     np.savez(run / "predictions.npz", **draw(0.2, seed=5))
     (cell,) = collect(tmp_path).cells
     with pytest.raises(UserError, match=r"results\.json says .*: they are not of one run"):
-        cell_values.compute(cell, cell.predictions(), Bootstrap(replicates=2))
+        cell_bootstrap.compute(cell, cell.predictions(), Bootstrap(replicates=2))

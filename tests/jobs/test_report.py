@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from configs.evaluate import get_config as evaluate_config
 from configs.report import get_config
 from ecgjax.errors import UserError
-from ecgjax.evaluation import cell_values
+from ecgjax.evaluation import cell_bootstrap, cell_values
 from ecgjax.evaluation.resamples import draw_counts
 from ecgjax.jobs import evaluate
 from ecgjax.jobs import report as job
@@ -151,7 +151,7 @@ def test_a_second_report_computes_nothing(made: tuple[Path, dict], monkeypatch: 
     def refuse(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(cell_values, "compute", refuse)
+    monkeypatch.setattr(cell_bootstrap, "compute", refuse)
     assert make(folder)["rows"] == report["rows"]
     assert make(folder, rank_rule="wins", aggregation="mean", numbering="competition")["pairs"]
 
@@ -177,7 +177,7 @@ def test_what_runs_keep_is_not_computed_again(tmp_path: Path, monkeypatch: pytes
         cell_values.keep(run.parent)
     for path in (tmp_path / "report" / "cells").iterdir():
         path.unlink()
-    monkeypatch.setattr(cell_values, "compute", None)
+    monkeypatch.setattr(cell_bootstrap, "compute", None)
     assert make(tmp_path, **{"interval.replicates": 1000})["rows"] == expected["rows"]
 
 
@@ -481,7 +481,7 @@ def test_a_real_evaluation(tmp_path: Path, store: Path, monkeypatch: pytest.Monk
     small = {"data.store": str(store), "data.labels": "joint", "epochs": 1, "batch_size": 16}
     config.update_from_flattened_dict({**small, "interval.replicates": 10})
     evaluate.run(config, tmp_path / "runs" / "linear")
-    monkeypatch.setattr(cell_values, "compute", None)
+    monkeypatch.setattr(cell_bootstrap, "compute", None)
     found = make(tmp_path, **{"interval.replicates": 1000})
     assert [(row["mode"], row["metric"], row["seen"]) for row in found["rows"]] == [
         ("linear", "auroc", None),
