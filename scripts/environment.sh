@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: makes .venv and installs ecgjax into it. Needs python3 (3.11 or newer) and nothing else.
 # `environment EXTRA` leaves the interpreter in $PYTHON; what is installed already is not installed again.
 
