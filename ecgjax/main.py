@@ -20,7 +20,7 @@ from ml_collections import ConfigDict, config_flags
 from ecgjax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "One of the files in configs/.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is written; made if missing.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is written; made if missing. A sweep's may be a URL.")
 _DEBUG = flags.DEFINE_bool("debug", False, "Show tracebacks of usage and input errors.")
 
 _DISTRIBUTED = flags.DEFINE_enum(
@@ -40,7 +40,7 @@ _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
 JOBS = ("pretrain", "evaluate", "features", "label_efficiency", "similarity", "report", "sweep")
 
 
-def run(config: ConfigDict, workdir: Path | None) -> None:
+def run(config: ConfigDict, workdir: Path | str | None) -> None:
     """Runs the job that `config.job` names.
 
     Raises:
@@ -48,9 +48,11 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
     """
     if config.get("job") not in JOBS:
         raise UserError(f"config.job is {config.get('job')!r}; expected one of {', '.join(JOBS)}")
+    if isinstance(workdir, str) and config.job != "sweep":
+        raise UserError(f"--workdir={workdir}: only a sweep is written to a bucket; expected a folder")
     _set_up_jax(config)
     with _session(config.job):
-        job: Callable[[ConfigDict, Path | None], None] = importlib.import_module(f"ecgjax.jobs.{config.job}").run
+        job: Callable[[ConfigDict, Path | str | None], None] = importlib.import_module(f"ecgjax.jobs.{config.job}").run
         job(config, workdir)
 
 
@@ -113,11 +115,18 @@ def _main(argv: list[str]) -> None:
             raise UserError(f"unexpected argument {argv[1]!r}; expected --config=FILE --workdir=DIR --config.key=value")
         if _CONFIG.value is None:
             raise UserError("--config is missing; expected one of the files in configs/, e.g. configs/cpc_pretrain.py")
-        run(_CONFIG.value, Path(_WORKDIR.value) if _WORKDIR.value else None)
+        run(_CONFIG.value, _place(_WORKDIR.value))
     except UserError as error:
         if _DEBUG.value:
             raise
         fail(error)
+
+
+def _place(workdir: str | None) -> Path | str | None:
+    """A URL stays text: as a path it would lose a slash."""
+    if not workdir or "://" in workdir:
+        return workdir or None
+    return Path(workdir)
 
 
 def main() -> None:

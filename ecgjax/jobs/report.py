@@ -26,6 +26,8 @@ from ecgjax.evaluation.metrics import check_choice
 from ecgjax.evaluation.results import RESULTS
 from ecgjax.reporting import clashes, report_tables, rows
 from ecgjax.reporting.assemble import Rules, assemble
+from ecgjax.sweep.bucket import is_url
+from ecgjax.sweep.bucket_sweep import local_copy
 
 CSV, LABELS, LATEX, MARKDOWN, PAPER = "results.csv", "labels.csv", "tables.tex", "tables.md", "compare_paper"
 
@@ -41,7 +43,10 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
     if not sources:
         raise UserError("config.runs is empty; expected a folder with finished runs: --config.runs=DIR")
     rename = dict(_pair(item) for item in _listed(config.rename))
-    found = collect(*map(Path, sources), exclude=_listed(config.exclude), rename=rename)
+    if workdir is None and is_url(sources[0]):
+        raise UserError(f"--workdir is missing; expected a folder for the report of {sources[0]}")
+    folders = [local_copy(source) if is_url(source) else Path(source) for source in sources]
+    found = collect(*folders, exclude=_listed(config.exclude), rename=rename)
     if not (found.cells or found.reports):
         raise UserError(_nothing(found, config.runs))
     folder = workdir or Path(sources[0]) / "report"
