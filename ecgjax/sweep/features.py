@@ -7,10 +7,11 @@ Where the cache lies and what it is made of: `ecgjax.data.feature_cache`; how a 
 import math
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -166,7 +167,7 @@ class _Pass(NamedTuple):
         shapes, size = self._shapes(), self.batch_size
         of_one = sum(math.prod(shape) for shape in shapes.values()) * jnp.dtype(self.dtype).itemsize
         _check_space(at, of_one * len(windows.record))
-        encode = jax.jit(partial(_encode, self.model.encoder, self.kinds, self.dtype))
+        encode = _compiled(self.model, self.kinds, self.dtype)
         batches = iterate(self.store, _InOrder(windows, size), self.cutter, self.sharding)
         steps = max(part_bytes // (of_one * size), 1)
         for first in range(0, len(windows.record), steps * size):
@@ -214,6 +215,17 @@ class _InOrder:
 
     def __repr__(self) -> str:
         return f"{len(self._windows.record)} windows, batch {self._batch_size}"
+
+
+_programs: WeakKeyDictionary[Model, dict[Any, Any]] = WeakKeyDictionary()
+
+
+def _compiled(model: Model, kinds: tuple[Kind, ...], dtype: DType) -> Callable[..., dict[Kind, jax.Array]]:
+    """(variables, cutter, item) -> features; one and the same for a model, which is then compiled once."""
+    made = _programs.setdefault(model, {})
+    if (kinds, dtype) not in made:
+        made[kinds, dtype] = jax.jit(partial(_encode, model.encoder, kinds, dtype))
+    return made[kinds, dtype]
 
 
 def _features(encoder: Encoder, kinds: tuple[Kind, ...], variables: Variables, x: jax.Array) -> dict[Kind, jax.Array]:
