@@ -14,6 +14,7 @@ import json
 import logging
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,8 +62,9 @@ class Checkpoints:
                 slot.manager.close()
             return
         # The run has failed already, and its own error matters more than one of a write under way.
-        with contextlib.suppress(Exception):
-            self.wait()
+        for slot in self._slots.values():
+            with contextlib.suppress(Exception):
+                slot.wait()
 
     def save(
         self,
@@ -191,13 +193,21 @@ class _Slot:
             try:
                 yield
             except BaseException:
-                self._remove_unfinished()
+                # Orbax reports the first part that fails while others are still written, and make their folders again.
+                quiet = 0
+                for _ in range(100):
+                    quiet = 0 if self._remove_unfinished() else quiet + 1
+                    if quiet == 3:
+                        break
+                    time.sleep(0.05)
                 raise
 
-    def _remove_unfinished(self) -> None:
-        if distributed.first():
-            for unfinished in self.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
-                shutil.rmtree(unfinished, ignore_errors=True)
+    def _remove_unfinished(self) -> bool:
+        """Removes what no rename has made a checkpoint; whether there was something."""
+        found = list(self.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*")) if distributed.first() else []
+        for unfinished in found:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return bool(found)
 
     def _write_checksums(self) -> None:
         # Called by Orbax when all files are written, before the rename that makes them a checkpoint.

@@ -14,6 +14,7 @@ from ecgjax.models.model import load_model
 from ecgjax.training import optimiser, supervised
 from ecgjax.training.checkpoints import Checkpoints
 from tests.jobs.evaluate_run import STEPS, make_config, read_log, read_predictions
+from tests.jobs.test_pretrain import file_size_limit
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -153,6 +154,25 @@ def test_sigterm_in_mid_epoch_saves_and_resumes(store, tmp_path, monkeypatch):
     whole, cut = (read_predictions(tmp_path / name)["scores"] for name in ("whole", "cut"))
     np.testing.assert_array_equal(whole, cut)
     assert read_log(tmp_path / "whole") == read_log(tmp_path / "cut")
+
+
+def test_a_full_disk_is_one_line_and_the_run_continues_later(store, tmp_path):
+    config, whole = make_config(store, mode="finetune", epochs=1), tmp_path / "whole"
+    evaluate.run(config, whole)
+    # The largest file that fits no more: a part of a checkpoint, and a figure after everything else.
+    for name, culprit in (("weights/weights.safetensors", "checkpoints"), ("figures/auroc.png", "figures")):
+        full = tmp_path / culprit
+        with (
+            file_size_limit((whole / name).stat().st_size - 1),
+            pytest.raises(UserError, match="no space left") as error,
+        ):
+            evaluate.run(config, full)
+        assert str(error.value).startswith(str(full / culprit))
+        assert "\n" not in str(error.value)
+        assert not list(full.rglob("*tmp*"))
+        assert not (full / "DONE").exists()
+        evaluate.run(config, full)
+        np.testing.assert_array_equal(read_predictions(full)["scores"], read_predictions(whole)["scores"])
 
 
 def test_training_that_diverges_is_an_error(store, tmp_path):
