@@ -123,4 +123,4 @@ def _test(setting: Setting, state: TrainState, best: dict[str, Any], training_se
         training_seconds=training_seconds,
         started=started,
     )
-    outcome.save_weights(setting.subject, state)
+    outcome.save_weights(setting.subject, state.params, state.rest)

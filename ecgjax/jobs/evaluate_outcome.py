@@ -21,7 +21,6 @@ from ecgjax.models import weights as weights_io
 from ecgjax.reporting import evaluation_report
 from ecgjax.seen import saw
 from ecgjax.training import supervised
-from ecgjax.training.supervised import TrainState
 
 
 class Scores(NamedTuple):
@@ -187,15 +186,15 @@ def write(
     evaluation_report.draw(directory.path)
 
 
-def save_weights(subject: Subject, state: TrainState) -> None:
+def save_weights(subject: Subject, params: dict[str, Any], rest: dict[str, Any]) -> None:
     """Weights of a trained encoder with its head: the run's directory is then what `load_model` and the export take."""
-    config, params = subject.config, jax.device_get(state.params)
+    config, params = subject.config, jax.device_get(params)
     if "encoder" not in params:  # frozen: its weights are where they came from
         return
     weights_io.save_weights(
         subject.directory.path / "weights",
         subject.model.encoder,
-        {"params": params["encoder"], **jax.device_get(state.rest)},
+        {"params": params["encoder"], **jax.device_get(rest)},
         heads={supervised.get_mode(config.mode).head: params["head"]},
         source=f"trained by ecgjax on {subject.data.store.meta['source']}, mode {config.mode}",
         labels=list(subject.data.classes),

@@ -56,7 +56,8 @@ class Parts:
         arguments = {name: value for name, value in config.model_arguments.items() if value is not None}
         drawn = None if config.weights else config.seed
         key = "model", config.model, config.weights, drawn, tuple(sorted(arguments.items()))
-        return self._once(key, lambda: load_model(config.model, config.weights, config.seed, **arguments))
+        model = self._once(key, lambda: load_model(config.model, config.weights, config.seed, **arguments))
+        return self._once((*key, config.data.features), lambda: model.rounded(config.data.features))
 
     def data(self, config: ConfigDict, head_run: HeadRun, seconds: float) -> Labelled:
         """The config's data for windows of `seconds`, all of it."""
@@ -105,7 +106,7 @@ def check(config: ConfigDict) -> None:
 def load(
     config: ConfigDict, directory: RunDirectory, head_run: HeadRun, reported: tuple[Task, ...], parts: Parts
 ) -> Subject:
-    """Loads model and data and writes environment.json.
+    """Loads model and data.
 
     Raises:
         UserError: weights, data or task cannot be used together.
@@ -117,9 +118,7 @@ def load(
             f"task {config.task}: none of the {len(data.classes)} classes of {data.store.path}, label set "
             f"{data.label_set!r}, belongs to it; expected classes like {', '.join(reported[0].columns[:4])}"
         )
-    data = parts.subset(config, data)
-    directory.write_environment(seed=config.seed, data={"fingerprint": data.store.fingerprint})
-    return Subject(config, directory, head_run, reported, model, data)
+    return Subject(config, directory, head_run, reported, model, parts.subset(config, data))
 
 
 def stream(subject: Subject) -> tuple[Cutter, grain.DatasetIterator, int]:
@@ -153,6 +152,7 @@ def set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, repor
         UserError: weights, data or task cannot be used together.
     """
     subject = load(config, directory, head_run, reported, Parts())
+    directory.write_environment(seed=config.seed, data={"fingerprint": subject.data.store.fingerprint})
     cutter, batches, steps = stream(subject)
     program = supervised.build(
         subject.model,

@@ -1,33 +1,35 @@
-"""Runs a sweep's cells one after the other in this process; leaves to others what they run, and goes on after failures.
+"""Runs a sweep's units one after the other in this process; leaves to others what they run, goes on after failures.
 
 A cell's directory is its lock's. Whoever holds it looks again whether the cell is done, so nothing is done twice; a
-process that dies loses its locks, and the next one continues its cell from the checkpoint.
+process that dies loses its locks, and the next one continues its cells from the checkpoint. A unit that is too large
+for the memory is split into halves, and these again, down to single cells.
 """
 
 import contextlib
-import errno
 import gc
 import time
-import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from ecgjax import atomic
-from ecgjax.errors import UserError, disk_errors
+from ecgjax.errors import disk_errors
 from ecgjax.sweep import locks, summary
+from ecgjax.sweep.bucket_sweep import BucketSweep
+from ecgjax.sweep.cell_folder import ERROR, LOG, adopt, disk_is_full, logged, out_of_memory, write_error
 from ecgjax.sweep.cells import Cell
 from ecgjax.sweep.status import Status
+from ecgjax.sweep.units import FOLDER as UNITS
+from ecgjax.sweep.units import Unit, units
 from ecgjax.training.interrupt import Interrupt
-from ecgjax.training.run_directory import plain
 
-LOG, ERROR = "log.txt", "error.txt"
+__all__ = ["ERROR", "LOG", "RunCell", "run"]
+
 RunCell = Callable[[ConfigDict, Path], None]
 """Runs an evaluation in a directory, as `ecgjax.jobs.evaluate.run` does."""
 
 _POLL_SECONDS = 2.0
-_MOST_REASON = 300
 
 
 def run(
@@ -37,6 +39,7 @@ def run(
     *,
     retries: int = 0,
     run_cell: RunCell | None = None,
+    remote: BucketSweep | None = None,
     poll_seconds: float = _POLL_SECONDS,
 ) -> None:
     """Runs all cells that are not done; returns when each is done or has failed here `retries` + 1 times.
@@ -46,111 +49,177 @@ def run(
         store: folder of the cells' directories.
         status: kept up to date.
         retries: further attempts at a cell that failed, after all others had their turn.
-        run_cell: what runs a cell; None is `ecgjax.jobs.evaluate.run`.
+        run_cell: what runs a cell, one at a time; None: units are run as one program, and cells that are alone by
+            `ecgjax.jobs.evaluate.run`.
+        remote: the bucket that finished cells go to, and may have come to from other machines.
         poll_seconds: between looks at cells that other processes run.
 
     Raises:
         UserError: the disk is full, or `store` cannot be used.
-        SystemExit: SIGTERM or Ctrl-C came; the cell under way is saved (143 or 130).
+        SystemExit: SIGTERM or Ctrl-C came; the cells under way are saved (143 or 130).
     """
-    attempts: dict[str, int] = {}
-    waiting = []
+    left = {}
     for cell in cells:
         if summary.finished(store / cell.name):
             status.finish(cell, summary.read(store / cell.name))
         else:
-            waiting.append(cell)
-    if not waiting:
+            left[cell.name] = retries
+    if not left:
         return
+    planned = units(cells) if run_cell is None else [Unit((cell,), "single") for cell in cells]
+    waiting = [unit for unit in planned if any(cell.name in left for cell in unit.cells)]
     run_cell = run_cell or _evaluate()
     gc.collect()
     gc.freeze()  # what is there now stays; a collection after each cell, which frees its arrays, then costs little
     with Interrupt() as interrupt:
+        sweep = _Sweep(store, status, retries, left, run_cell, remote)
         while waiting:
             later, moved = [], False
-            for cell in waiting:
+            while waiting:
                 if interrupt.signal is not None:
                     raise SystemExit(interrupt.exit_code)
-                outcome = _attempt(cell, store / cell.name, status, run_cell)
-                moved |= outcome is not _ELSEWHERE
-                if outcome is _ELSEWHERE:
-                    status.skip(cell)
-                    later.append(cell)
-                elif outcome is not None:
-                    attempts[cell.name] = attempts.get(cell.name, 0) + 1
-                    status.fail(cell, outcome, attempts[cell.name])
-                    if attempts[cell.name] <= retries:
-                        later.append(cell)
+                unit = waiting.pop(0)
+                did = sweep.attempt(unit)
+                moved |= did != _ELSEWHERE
+                if did == _TOO_LARGE:
+                    waiting = [*(half for half in unit.halves() if sweep.left(half)), *waiting]
+                elif sweep.left(unit):
+                    later.append(unit)
             waiting = later
             if waiting and not moved:
                 _wait(poll_seconds, interrupt)
 
 
-_ELSEWHERE = "another process runs it"
+_ELSEWHERE, _TOO_LARGE, _TRIED = "another process runs it", "out of memory", "tried"
 
 
-def _attempt(cell: Cell, folder: Path, status: Status, run_cell: RunCell) -> str | None:
-    """None if the cell is done, `_ELSEWHERE`, or why it failed."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with locks.held(folder) as mine:
-        if not mine:
-            return _ELSEWHERE
-        if summary.finished(folder):
-            status.finish(cell, summary.read(folder))
-            return None
-        status.start(cell)
-        started = time.monotonic()
-        resumed = (folder / "config.json").exists()
+class _Sweep:
+    """What attempts at units have in common.
+
+    Args:
+        store: see `run`.
+        status: likewise.
+        retries: likewise.
+        open_cells: names of the cells that are to be done, with the retries left; kept up to date.
+        run_cell: see `run`.
+        remote: likewise.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        status: Status,
+        retries: int,
+        open_cells: dict[str, int],
+        run_cell: RunCell,
+        remote: BucketSweep | None,
+    ) -> None:
+        self._store, self._status, self._retries, self._run_cell = store, status, retries, run_cell
+        self._open, self._remote = open_cells, remote
+
+    def left(self, unit: Unit) -> list[Cell]:
+        """Cells of a unit that are still to be done."""
+        return [cell for cell in unit.cells if cell.name in self._open]
+
+    def attempt(self, unit: Unit) -> str:
+        """Runs what is left of a unit: `_ELSEWHERE` if others run all of it, `_TOO_LARGE`, or `_TRIED`."""
+        with contextlib.ExitStack() as stack:
+            mine = []
+            if unit.kind == "single" or self._hold(stack, self._store / UNITS / unit.name):
+                mine = [cell for cell in self.left(unit) if self._hold(stack, self._store / cell.name)]
+            for cell in self.left(unit):
+                if cell not in mine:
+                    self._status.skip(cell)
+            if not mine:
+                return _ELSEWHERE
+            if self._remote is not None:
+                self._remote.refresh([cell.name for cell in mine])
+            cells = []
+            for cell in mine:
+                if summary.finished(self._store / cell.name):
+                    self._done(cell, summary.read(self._store / cell.name), None)
+                else:
+                    cells.append(cell)
+            if not cells:
+                return _TRIED
+            return self._alone(*cells) if unit.kind == "single" else self._together(unit, cells)
+
+    def _hold(self, stack: contextlib.ExitStack, folder: Path) -> bool:
+        """Whether the folder's lock was free; it is held as long as the stack."""
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return stack.enter_context(locks.held(folder))
+
+    def _alone(self, cell: Cell) -> str:
+        folder, started = self._store / cell.name, time.monotonic()
+        self._status.start(cell)
         try:
             config = cell.config()
-            if resumed:
-                _adopt(folder / "config.json", config)
-            with (
-                open(folder / LOG, "a", buffering=1, encoding="utf-8") as log,
-                contextlib.redirect_stdout(log),
-                contextlib.redirect_stderr(log),
-            ):
-                run_cell(config, folder)
+            resumed = adopt(folder, config)
+            with logged(folder):
+                self._run_cell(config, folder)
         except Exception as error:
-            if _disk_is_full(error):
+            if disk_is_full(error):
                 raise
-            reason = _reason(error)
-            with contextlib.suppress(OSError, UserError):
-                atomic.write_text(folder / ERROR, "".join(traceback.format_exception(error)))
-            error.__traceback__ = None  # its frames hold the cell's arrays
-            return reason
+            self._failed(cell, error)
+            return _TRIED
         finally:
             gc.collect()
+        self._finished(cell, None if resumed else time.monotonic() - started, time.monotonic() - started)
+        return _TRIED
+
+    def _together(self, unit: Unit, cells: list[Cell]) -> str:
+        from ecgjax.sweep import train_unit
+
+        started, tried = time.monotonic(), {cell.name for cell in cells}
+        resumed = {cell.name for cell in cells if (self._store / cell.name / "config.json").exists()}
+
+        def finished(cell: Cell) -> None:
+            tried.discard(cell.name)
+            share = (time.monotonic() - started) / len(cells)
+            self._finished(cell, None if cell.name in resumed else share, share)
+
+        def failed(cell: Cell, error: Exception) -> None:
+            tried.discard(cell.name)
+            self._failed(cell, error)
+
+        for cell in cells:
+            self._status.start(cell, unit.name)
+        report = train_unit.Report(finished, failed, partial(self._status.progress, unit.name))
+        try:
+            train_unit.run(unit, cells, self._store, report)
+        except Exception as error:
+            if disk_is_full(error):
+                raise
+            if out_of_memory(error) and len(unit.cells) > 1:
+                error.__traceback__ = None  # its frames hold the arrays that were too many
+                return _TOO_LARGE
+            for cell in cells:
+                if cell.name in tried:
+                    self._failed(cell, error)
+        finally:
+            gc.collect()
+        return _TRIED
+
+    def _finished(self, cell: Cell, measured: float | None, seconds: float) -> None:
+        folder = self._store / cell.name
         (folder / ERROR).unlink(missing_ok=True)
-        seconds = time.monotonic() - started
-        status.finish(cell, summary.write(folder, None if resumed else round(seconds, 3), _device()), seconds)
-        return None
+        found = summary.write(folder, measured and round(measured, 3), _device())
+        if self._remote is not None:
+            self._remote.publish(cell.name)
+            found = summary.read(folder)  # another machine may have been first
+        self._done(cell, found, seconds)
 
+    def _done(self, cell: Cell, found: dict[str, object], seconds: float | None) -> None:
+        self._open.pop(cell.name, None)
+        self._status.finish(cell, found, seconds)
 
-def _adopt(path: Path, config: ConfigDict) -> None:
-    """Makes the config of an unfinished cell this sweep's: of cells with one name, only paths can differ."""
-    atomic.write_json(path, plain(config))
-
-
-def _reason(error: Exception) -> str:
-    """One line."""
-    text = " ".join(str(error).split())
-    if "RESOURCE_EXHAUSTED" in text:
-        text = f"out of memory: {text}"
-    elif not isinstance(error, UserError):
-        text = f"{type(error).__name__}: {text}"
-    return text if len(text) <= _MOST_REASON else text[: _MOST_REASON - 3] + "..."
-
-
-def _disk_is_full(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if isinstance(error, UserError) and "no space left" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    def _failed(self, cell: Cell, error: Exception) -> None:
+        attempt = self._retries - self._open[cell.name] + 1
+        self._status.fail(cell, write_error(self._store / cell.name, error), attempt)
+        self._open[cell.name] -= 1
+        if self._open[cell.name] < 0:
+            del self._open[cell.name]
 
 
 def _wait(seconds: float, interrupt: Interrupt) -> None:

@@ -6,7 +6,9 @@ status.json:
     shard       "I/N"
     cells       all; done, running, failed, elsewhere (another process runs them), left (neither done nor failed)
     running     name and point of each cell that this process runs (or its Ray tasks do)
-    eta         seconds left, from cells of the same model and mode that ended here; null before one has
+    eta         seconds left, from cells of the same model and mode that ended here, or from a unit under way; null
+                before there is one
+    heads_per_second  cells that units under way train in a second, whole trainings; null if there is none
     per_hour    cells that ended here per hour, of each cell's own time
     best        head run -> cell, point, validation score of its best checkpoint: the best by validation so far
     failures    cell, point, reason, attempts
@@ -20,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -56,6 +58,8 @@ class Status:
         self.elsewhere: set[str] = set()
         self.failures: dict[str, tuple[str, int]] = {}
         self.running: dict[str, Cell] = {}
+        self._programs: dict[str, str] = {}  # of each cell that runs, the unit it is in
+        self._progress: dict[str, _Progress] = {}
         self._started = False  # nothing is shown of a sweep that is done already
         self._best: dict[str, tuple[float, Cell]] = {}
         self._seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -81,9 +85,11 @@ class Status:
         ended = "done" if len(self.done) == len(self.cells) else "failed"
         self.write("stopped" if kind is not None and issubclass(kind, SystemExit | KeyboardInterrupt) else ended)
 
-    def start(self, cell: Cell) -> None:
-        """A cell begins here."""
+    def start(self, cell: Cell, unit: str | None = None) -> None:
+        """A cell begins here, alone or in a unit."""
         self.running[cell.name], self._started = cell, True
+        self._programs[cell.name] = unit or cell.name
+        self._progress.pop(unit or cell.name, None)
         self.elsewhere.discard(cell.name)
         self._show()
 
@@ -111,21 +117,41 @@ class Status:
         self.elsewhere.add(cell.name)
         self._show()
 
-    def eta(self) -> float | None:
-        """Seconds left, if as many cells run at once as do now.
+    def progress(self, unit: str, cells: int, step: int, steps: int) -> None:
+        """A unit trains so many cells, and has made `step` of `steps` steps."""
+        first = self._progress[unit].first if unit in self._progress else (step, time.monotonic())
+        self._progress[unit] = _Progress(cells, first, (step, time.monotonic()), steps)
+        self._show()
 
-        A cell takes as long as those of its model and mode did on average, else as all did.
+    def refresh(self) -> None:
+        """Shows and writes what has changed, if it is time."""
+        self._show()
+
+    def eta(self) -> float | None:
+        """Seconds left, if as many programs run at once as do now.
+
+        A cell takes as long as those of its model and mode did on average, else as all did; a cell of a unit counts
+        with its share of the unit.
         """
-        known = [seconds for found in self._seconds.values() for seconds in found]
+        shares = [found.left + found.spent for found in self._under_way()]
+        known = [seconds for found in self._seconds.values() for seconds in found] or shares
         if not known:
             return None
         overall = sum(known) / len(known)
         total = 0.0
         for name, cell in self.cells.items():
             if name not in self.done and name not in self.failures:
+                unit = self._progress.get(self._programs[name]) if name in self.running else None
                 found = self._seconds.get((cell.model, cell.mode))
-                total += sum(found) / len(found) if found else overall
-        return total / max(len(self.running), 1)
+                if unit is not None and unit.rate:
+                    total += unit.left
+                else:
+                    total += sum(found) / len(found) if found else overall
+        return total / max(len({self._programs[name] for name in self.running}), 1)
+
+    def _under_way(self) -> list["_Progress"]:
+        units = {self._programs[name] for name in self.running}
+        return [found for unit, found in self._progress.items() if unit in units and found.rate]
 
     def as_dict(self, state: str = "running") -> dict[str, Any]:
         """Content of status.json."""
@@ -137,6 +163,7 @@ class Status:
             "running": [{"cell": name, "point": cell.point} for name, cell in self.running.items()],
             "eta": self.eta(),
             "per_hour": round(3600 * len(known) / sum(known), 1) if known and sum(known) else None,
+            "heads_per_second": self._heads_per_second(),
             "best": {
                 run: {"cell": cell.name, "point": cell.point, "validation": score}
                 for run, (score, cell) in self._best.items()
@@ -151,6 +178,10 @@ class Status:
     def write(self, state: str = "running") -> None:
         """Writes status.json."""
         atomic.write_json(self._file, self.as_dict(state))
+
+    def _heads_per_second(self) -> float | None:
+        found = self._under_way()
+        return round(sum(unit.cells * unit.rate / unit.steps for unit in found), 4) if found else None
 
     def _counts(self) -> dict[str, int]:
         done, failed = len(self.done), len(self.failures)
@@ -178,10 +209,40 @@ class Status:
             parts.append(f"now {title(*self.running.values())}")
         elif self.running:
             parts.append(f"{len(self.running)} running")
+        under_way = self._under_way()
+        if len(under_way) == 1:
+            parts.append(f"step {under_way[0].last[0]}/{under_way[0].steps}")
+        if under_way:
+            parts.append(f"{self._heads_per_second():.3g} heads/s")
         if self._best:
             run, (score, cell) = next(reversed(self._best.items()))
             parts.append(f"best {run} {score:.3f} (validation) {cell.model} {cell.mode}")
         return "  ".join(parts)
+
+
+class _Progress(NamedTuple):
+    """Of a unit: cells that train; step and time when this was first told, and last; steps of all."""
+
+    cells: int
+    first: tuple[int, float]
+    last: tuple[int, float]
+    steps: int
+
+    @property
+    def rate(self) -> float:
+        """Steps per second, 0 if not known yet."""
+        steps, seconds = (last - first for first, last in zip(self.first, self.last, strict=True))
+        return steps / seconds if seconds else 0.0
+
+    @property
+    def left(self) -> float:
+        """Seconds left, of one cell's share."""
+        return (self.steps - self.last[0]) / self.rate / max(self.cells, 1)
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the steps made took, of one cell's share."""
+        return self.last[0] / self.rate / max(self.cells, 1)
 
 
 def title(cell: Cell) -> str:

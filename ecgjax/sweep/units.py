@@ -8,6 +8,8 @@ from typing import Literal
 from ecgjax.sweep.cells import Cell, hashed
 from ecgjax.training.supervised import MODES
 
+FOLDER = ".units"
+"""In the folder of the cells: what cells of a unit share while they are trained."""
 MOST_HEADS = 128
 """Heads of one program. An attention head on 512 channels takes 25 MB with its optimiser's state and a batch of 64."""
 
