@@ -1,9 +1,10 @@
 """Runs a sweep's units as tasks of a Ray cluster: Ray places them, queues them, and starts lost ones again.
 
 Each task is `runner.run` on the cells of one unit (`ecgjax.sweep.units`) in a worker process of some node. All nodes
-see the work directory under one path, and have ecgjax in one version; a task refuses to begin where that is not so.
-Locks and checkpoints of the cells do the rest: a unit whose node was lost is continued by another node, and nothing is
-done twice. What happens in the tasks reaches the driver's `Status` through a queue on the driver's node.
+see the work directory under one path, or it is in a bucket, and have ecgjax in one version; a task refuses to begin
+where that is not so. Locks and checkpoints of the cells do the rest: a unit whose node was lost is continued by another
+node (with a bucket, begun again: what was not finished was on the node), and nothing is done twice. What happens in
+the tasks reaches the driver's `Status` through a queue on the driver's node.
 """
 
 import os
@@ -22,6 +23,7 @@ import ecgjax
 from ecgjax import numerics
 from ecgjax.errors import UserError, disk_errors
 from ecgjax.sweep import runner, summary
+from ecgjax.sweep.bucket_sweep import BucketSweep
 from ecgjax.sweep.cells import Cell
 from ecgjax.sweep.status import Status
 from ecgjax.sweep.units import Unit, units
@@ -29,7 +31,10 @@ from ecgjax.training.interrupt import Interrupt
 
 _POLL_SECONDS = 0.2
 _CANCEL_SECONDS = 2.0
+_SECONDS_BETWEEN_PROGRESS = 1.0
 _JAX_SETTINGS = ("jax_default_matmul_precision", "jax_compilation_cache_dir")
+
+BucketArguments = tuple[Path | str | None, str | None, str | None]
 
 
 class _Site(NamedTuple):
@@ -40,6 +45,7 @@ class _Site(NamedTuple):
         folder: working directory of the driver; relative paths in cells start there.
         store: folder of the cells' directories.
         token: a file in it that the driver wrote.
+        bucket: arguments of `BucketSweep`, whose store on the node is used then.
         jax: values of `_JAX_SETTINGS`.
     """
 
@@ -47,6 +53,7 @@ class _Site(NamedTuple):
     folder: str
     store: str
     token: str
+    bucket: BucketArguments | None
     jax: dict[str, Any]
 
 
@@ -58,6 +65,7 @@ def run(
     retries: int = 0,
     run_cell: runner.RunCell | None = None,
     placing: ConfigDict,
+    bucket: BucketArguments | None = None,
 ) -> None:
     """Runs all cells that are not done; returns when each is done or has failed.
 
@@ -68,6 +76,7 @@ def run(
         retries: further attempts at a cell that failed, by the task that has it.
         run_cell: see `runner.run`; importable on the nodes.
         placing: config.ray of a sweep, see `ecgjax.sweep.settings`.
+        bucket: arguments of the sweep's `BucketSweep`, if it has one; `store` is then its folder on this machine.
 
     Raises:
         UserError: no Ray, no cluster at the address, a node that lacks what it needs, or the disk is full.
@@ -76,11 +85,13 @@ def run(
     for cell in cells:
         if summary.finished(store / cell.name):
             status.finish(cell, summary.read(store / cell.name))
-    waiting = [unit for unit in units(cells) if any(cell.name not in status.done for cell in unit.cells)]
+    planned = units(cells) if run_cell is None else [Unit((cell,), "single") for cell in cells]
+    waiting = [unit for unit in planned if any(cell.name not in status.done for cell in unit.cells)]
     if not waiting:
         return
     ray = _import_ray()
-    with _connected(ray, placing.address), _site(store) as site:
+    remote = BucketSweep(*bucket) if bucket else None
+    with _connected(ray, placing.address), _site(store, bucket) as site:
         queue = _queue(ray)
         task = ray.remote(**_options(ray, placing))(_run_unit)
         with Interrupt() as interrupt:
@@ -94,7 +105,10 @@ def run(
                 ended, _ = ray.wait(list(pending), num_returns=len(pending), timeout=_POLL_SECONDS)
                 for name, arguments in queue.get_nowait_batch(queue.size()):
                     getattr(status, name)(*arguments)
+                status.refresh()  # long cells send nothing for a while
                 for future in ended:
+                    if remote:
+                        remote.refresh([cell.name for cell in pending[future].cells])
                     _settle(ray, future, pending.pop(future), store, status, placing.restarts)
             if interrupt.signal is not None:
                 raise SystemExit(interrupt.exit_code)
@@ -108,8 +122,10 @@ def _run_unit(
     for name, value in site.jax.items():
         jax.config.update(name, value)
     reports = _Reports(queue)
+    remote = BucketSweep(*site.bucket) if site.bucket else None
+    store = remote.store if remote else Path(site.store)
     try:
-        runner.run(cells, Path(site.store), cast(Status, reports), retries=retries, run_cell=run_cell)
+        runner.run(cells, store, cast(Status, reports), retries=retries, run_cell=run_cell, remote=remote)
     except SystemExit as stopped:
         # ray.cancel comes as SIGINT. After a SIGTERM, of a node that is taken away, the worker goes, and Ray starts
         # the task elsewhere.
@@ -123,10 +139,17 @@ class _Reports:
 
     def __init__(self, queue: Any) -> None:
         self._queue = queue
+        self._told = float("-inf")
         self.failures: dict[str, tuple[str, int]] = {}
 
-    def start(self, cell: Cell) -> None:
-        self._queue.put(("start", (cell,)))
+    def start(self, cell: Cell, unit: str | None = None) -> None:
+        self._queue.put(("start", (cell, unit)))
+
+    def progress(self, *arguments: Any) -> None:
+        """Of many, one in a second is passed on."""
+        if time.monotonic() - self._told > _SECONDS_BETWEEN_PROGRESS:
+            self._told = time.monotonic()
+            self._queue.put(("progress", arguments))
 
     def finish(self, cell: Cell, summary: Mapping[str, Any], seconds: float | None = None) -> None:
         self.failures.pop(cell.name, None)
@@ -194,7 +217,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def _site(store: Path) -> Iterator[_Site]:
+def _site(store: Path, bucket: BucketArguments | None = None) -> Iterator[_Site]:
     """Leaves a file in the store, for tasks to see that theirs is the same one."""
     store = store.resolve()
     token = store / f".ray-{uuid.uuid4().hex}"
@@ -203,14 +226,14 @@ def _site(store: Path) -> Iterator[_Site]:
         token.touch()
     try:
         settings = {name: getattr(jax.config, name) for name in _JAX_SETTINGS}
-        yield _Site(ecgjax.__version__, os.getcwd(), str(store), token.name, settings)
+        yield _Site(ecgjax.__version__, os.getcwd(), str(store), token.name, bucket, settings)
     finally:
         token.unlink(missing_ok=True)
 
 
 def _check(site: _Site, cells: Sequence[Cell]) -> None:
     here = f"Ray node {socket.gethostname()}"
-    if not (Path(site.store) / site.token).exists():
+    if not site.bucket and not (Path(site.store) / site.token).exists():
         raise UserError(f"{here}: {site.store} is not the driver's; expected a --workdir that all nodes share")
     if ecgjax.__version__ != site.version or any(cell.identity["numerics"] != numerics.VERSION for cell in cells):
         raise UserError(f"{here}: has ecgjax {ecgjax.__version__}; expected {site.version}, as the driver has")
