@@ -146,9 +146,8 @@ def build(
         current, losses = step_all(state.current, own, item, cutter, targets)
         return State(current, state.best), losses[: len(runs)]
 
-    @partial(jax.jit, static_argnums=3)
-    def predict(state: State, cutter: Cutter, item: Item, best: bool) -> list[tuple[Array, Array]]:
-        chosen = state.best if best else {"params": state.current.params, "rest": state.current.rest}
+    @jax.jit
+    def predict(chosen: dict[str, Any], item: Item, cutter: Cutter) -> list[tuple[Array, Array]]:
         scores, finite = predict_all(chosen, item, cutter)
         return [(scores[i], finite[i]) for i in range(len(runs))]
 
@@ -157,31 +156,32 @@ def build(
         def chosen(new: Array, old: Array) -> Array:
             return jnp.where(improved.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
-        current = {"params": state.current.params, "rest": state.current.rest}
-        return State(state.current, jax.tree.map(chosen, current, state.best))
+        return State(state.current, jax.tree.map(chosen, _parts(state.current), state.best))
 
     def keep_runs(state: State, improved: NDArray[np.bool_]) -> State:
         filled = np.concatenate([improved, np.repeat(improved[-1:], slots - len(runs))])
         return keep(state, jax.device_put(filled, sharded(mesh, RUNS)))
 
     def one(state: State, run: int) -> dict[str, Any]:
-        return jax.device_get(jax.tree.map(lambda leaf: leaf[run], state.best))
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[run].copy(), state.best)
 
     updates = optimiser.adamw(labels, dict.fromkeys(names, 0.0), 0.0)
     states = [
         TrainState(jnp.zeros((), jnp.int32), params, rest, updates.init(params), key) for params, rest, key in started
     ]
     place = partial(jax.device_put, device=sharded(mesh, RUNS))
-    state = State(
-        place(_stack(states)), place(_stack([{"params": state.params, "rest": state.rest} for state in states]))
-    )
     return Together(
-        state,
+        State(place(_stack(states)), place(_stack([_parts(state) for state in states]))),
         lambda state, cutter, item: step(state, own, item, cutter, targets),
-        predict,
+        lambda state, cutter, item, best: predict(state.best if best else _parts(state.current), item, cutter),
         keep_runs,
         one,
     )
+
+
+def _parts(state: TrainState) -> dict[str, Any]:
+    """What predictions take."""
+    return {"params": state.params, "rest": state.rest}
 
 
 def form_of(platform: str) -> Form:
@@ -210,4 +210,10 @@ def _over(function: Callable[..., Any], stacked: int, form: Form) -> Callable[..
 
 
 def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    """On the host, key arrays aside."""
+
+    def stack(*leaves: Array) -> Any:
+        is_key = jax.dtypes.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
+        return jnp.stack(leaves) if is_key else np.stack([np.asarray(leaf) for leaf in leaves])
+
+    return jax.tree.map(stack, *trees)

@@ -32,16 +32,16 @@ def differences(store):
 @pytest.mark.parametrize(
     ("case", "tolerance"),
     [
-        # One after the other on a device is what each run does alone; sums over a batch in parts, or wide ones, are not.
-        ("one per device", 1e-7),
-        ("four per device", 1e-7),
-        ("padded", 1e-5),
+        # One on a device is what it is alone; sums over a batch in parts, in loops and over stacks round differently.
+        ("one per device", 1e-6),
+        ("padded", 1e-6),
+        ("four per device", 1e-3),
         ("data too", 1e-3),
         ("data too, vmap", 1e-3),
         ("one device", 1e-3),
         ("s4", 1e-5),
-        ("ecg_cpc", 1e-3),
-        ("net1d", 1e-3),
+        ("ecg_cpc", 1e-4),
+        ("net1d", 1e-4),
     ],
 )
 def test_stacked_runs_equal_the_runs_alone(differences, case, tolerance):
