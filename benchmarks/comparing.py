@@ -65,7 +65,8 @@ def main() -> None:
     print(f"{size} (processor seconds, smallest of {options.repeats})")
     print("\n".join(f"{name:28s}{seconds:8.3f}   {note}".rstrip() for name, seconds, note in rows))
     print(
-        f"all pairs, once the {options.models} models have their intervals: {cost['pairs'] / one:.3f} of one model's cost"
+        f"all pairs, once the {options.models} models have their intervals: "
+        f"{cost['pairs'] / one:.3f} of one model's cost"
     )
     print(f"all pairs with the {options.models} models' own intervals:        {together / one:.1f} of one model's cost")
 
