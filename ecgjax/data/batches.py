@@ -111,6 +111,17 @@ class BatchPlan:
             "start": start[self._share].astype(np.int32),
         }
 
+    def windows(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Record and start of every window, (records,) each, where they are the same in all epochs; None: they are not.
+
+        They are the same if crops are fixed, and if there is but one window to draw of each record.
+        """
+        if self._fixed is not None:
+            return self.rows, self._fixed
+        if (self._lengths - self._window + int(self._last_start) > 1).any():
+            return None
+        return self.rows, np.zeros(len(self.rows), np.int64)
+
     def __repr__(self) -> str:
         return f"BatchPlan({len(self.rows)} records, batch {self._batch_size}, seed {self._seed}, {len(self)} steps)"
 

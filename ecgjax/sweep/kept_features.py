@@ -1,0 +1,105 @@
+"""A frozen unit's windows as features from the cache: what its programs read instead of signals.
+
+Programs are driven as with signals (`ecgjax.training.together`): the source and the items are others, the values are
+those of an encoder pass. Training windows are among them where they are the same in every epoch.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import grain
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgjax.data.batches import BatchPlan, EvaluationPlan
+from ecgjax.data.cutter import Cutter, Placement
+from ecgjax.data.feature_cache import FeatureCache, Kind
+from ecgjax.data.store import Store
+from ecgjax.models.model import Model
+from ecgjax.sweep import features
+from ecgjax.sweep.features import Windows
+from ecgjax.training import cached_features
+from ecgjax.training.cached_features import FeatureSource
+from ecgjax.training.interrupt import Interrupt
+
+
+class Kept(NamedTuple):
+    """Features of a unit's windows.
+
+    Attributes:
+        cache: all of them.
+        source: what reads items of `training` and `evaluation`.
+        trained: whether training windows are among them; if not, training reads signals.
+    """
+
+    cache: FeatureCache
+    source: FeatureSource
+    trained: bool
+
+    def training(self, plan: BatchPlan) -> grain.DatasetIterator:
+        """Training batches; their order, and the iterator's state, are those of the batches of signals."""
+        return cached_features.iterate(self.cache, plan, self.source)
+
+    def evaluation(
+        self, store: Store, rows: NDArray[np.integer], window: int, batch_size: int
+    ) -> grain.DatasetIterator:
+        """What `ecgjax.data.batches.evaluation_iterator` gives, with features."""
+        lengths = store.records["samples"].to_numpy()
+        plan = EvaluationPlan(rows, lengths, window=window, batch_size=batch_size)
+        return cached_features.iterate(self.cache, plan, self.source)
+
+
+def keep(
+    model: Model,
+    weights: str | None,
+    seed: int,
+    store: Store,
+    cutter: Cutter,
+    plan: BatchPlan,
+    evaluated: Iterable[NDArray[np.integer]],
+    *,
+    kinds: Iterable[Kind],
+    batch_size: int,
+    placement: Placement = "auto",
+    folder: str | Path | None = None,
+    interrupt: Interrupt | None = None,
+) -> Kept:
+    """Finds or computes the features of a unit's windows; all in one pass, so that the encoder is compiled once.
+
+    Args:
+        model: the frozen encoder.
+        weights: their SHA-256; None: random initialisation.
+        seed: of that.
+        store: the data.
+        cutter: made for all of the unit's records.
+        plan: of training.
+        evaluated: rows of the splits that are evaluated.
+        kinds: what the unit's heads read, see `ecgjax.models.heads.READS`.
+        batch_size: of an encoder pass.
+        placement: where the features lie while they are read, see `cached_features.put`.
+        folder: config.features_folder.
+        interrupt: see `features.obtain`.
+
+    Raises:
+        UserError: see `features.obtain`.
+        SystemExit: likewise.
+    """
+    parts = [features.windows_of(store, rows, cutter.window) for rows in evaluated]
+    repeated = plan.windows()
+    if repeated is not None:
+        parts.append(Windows(*repeated))
+    windows = Windows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    identity: Mapping[str, object] = features.identity_of(model, weights, seed, store, cutter)
+    cache = features.obtain(
+        model,
+        identity,
+        store,
+        cutter,
+        windows,
+        kinds=kinds,
+        batch_size=batch_size,
+        folder=folder,
+        interrupt=interrupt,
+    )
+    return Kept(cache, cached_features.put(cache, placement), repeated is not None)
