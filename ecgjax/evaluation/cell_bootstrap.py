@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgjax.errors import UserError
-from ecgjax.evaluation import metrics
+from ecgjax.evaluation import delong, metrics
 from ecgjax.evaluation.bootstrap import influences, replicate_values
 from ecgjax.evaluation.collect import Cell
 from ecgjax.evaluation.limits import Kind, interval
@@ -100,7 +100,9 @@ def compute(cell: Cell, found: Predictions, settings: Bootstrap) -> list[CellVal
     patients = None if found.patient_id is None else len(np.unique(found.patient_id))
 
     columns = _columns(cell, found)
-    shared = _all_aurocs(targets, scores, resamples, (c for (_, metric), c in columns.items() if metric == "auroc"))
+    macros = {task: chosen for (task, metric), chosen in columns.items() if metric == "auroc"}
+    deviations = dict(zip(macros, delong.deviations(targets, scores, list(macros.values()), absent), strict=True))
+    shared = _all_aurocs(targets, scores, resamples, macros.values())
     values = []
     for (task, metric), chosen in columns.items():
         known, predicted = targets[:, chosen], scores[:, chosen]
@@ -122,7 +124,12 @@ def compute(cell: Cell, found: Predictions, settings: Bootstrap) -> list[CellVal
             CellValue(
                 task,
                 metric,
-                Replicated(float(value[-1]), np.ascontiguousarray(samples[:, -1]), shares[-1]),
+                Replicated(
+                    float(value[-1]),
+                    np.ascontiguousarray(samples[:, -1]),
+                    shares[-1],
+                    _of_units(deviations[task], units) if metric == "auroc" else None,
+                ),
                 *(float(low[-1]), float(high[-1]), len(order), patients, population),
                 labels=_labels(names, known, metric, value, low, high),
             )
@@ -179,6 +186,11 @@ def _all_aurocs(
 def _resamples(records: int, replicates: int, seed: int, units: bytes | None) -> Resamples:
     groups = None if units is None else np.frombuffer(units, np.intp)
     return Resamples(draw_counts(records, replicates, seed, groups=groups))
+
+
+def _of_units(deviation: NDArray[np.float64], units: NDArray[np.intp] | None) -> NDArray[np.float32]:
+    """Rounded as it is kept, so that a report is the same whether it computes or reads it."""
+    return (deviation if units is None else np.bincount(units, deviation)).astype(np.float32)
 
 
 def _as_bytes(names: NDArray[np.str_]) -> bytes:

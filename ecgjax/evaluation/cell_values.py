@@ -24,9 +24,11 @@ from ecgjax.evaluation.predictions import NPZ_READING
 from ecgjax.evaluation.replicated import Replicated
 from ecgjax.evaluation.results import RESULTS
 
-FILE_FORMAT = "ecgjax cell 1"
+FILE_FORMAT = "ecgjax cell 2"
 REPLICATES = "replicates"
 """Folder of a run with its values for a report of default settings, which need not be computed there."""
+
+_OPTIONAL = ("influence", "deviation")
 
 
 def file_name(cell: Cell, content: bytes, settings: Bootstrap) -> str:
@@ -77,8 +79,10 @@ def write(path: Path, values: Iterable[CellValue], settings: Bootstrap) -> None:
     for i, value in enumerate(values):
         about.append({**{k: v for k, v in vars(value).items() if k != "replicated"}, "value": value.replicated.value})
         arrays[f"samples_{i}"] = value.replicated.samples
-        if value.replicated.influence is not None:
-            arrays[f"influence_{i}"] = value.replicated.influence
+        for name in _OPTIONAL:
+            array = getattr(value.replicated, name)
+            if array is not None:
+                arrays[f"{name}_{i}"] = array
     told = {"format": FILE_FORMAT, "settings": asdict(settings), "values": about}
     # Runs with the same predictions are written at the same time, to the same path.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
@@ -105,12 +109,12 @@ def read(path: Path, settings: Bootstrap) -> list[CellValue]:
             _check_settings(told["settings"], settings, path)
             values = []
             for i, about in enumerate(told["values"]):
-                influence = file[f"influence_{i}"] if f"influence_{i}" in file.files else None
+                there = {name: file[f"{name}_{i}"] for name in _OPTIONAL if f"{name}_{i}" in file.files}
                 value = about.pop("value")
                 about = {
                     key: np.nan if key in ("low", "high") and item is None else item for key, item in about.items()
                 }
-                values.append(CellValue(replicated=Replicated(value, file[f"samples_{i}"], influence), **about))
+                values.append(CellValue(replicated=Replicated(value, file[f"samples_{i}"], **there), **about))
             return values
     except UserError:
         raise

@@ -4,7 +4,7 @@ A check on the bootstrap: it needs no resampling and no seed. Each record's plac
 before they are squared, so correlation between classes of the same records is counted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,7 +42,7 @@ def delong(
     for array in scores.values():
         known, checked = metrics.check_classification(targets, array)
         values.append(metrics.macro_auroc(known, checked, absent))
-        parts.append(_of_records(known, checked, absent))
+        parts += deviations(known, checked, [range(known.shape[1])], absent)
     stacked = np.stack(parts)
     if groups is not None:
         units = unit_indices(groups, stacked.shape[1])
@@ -50,15 +50,26 @@ def delong(
     return np.array(values), stacked @ stacked.T
 
 
-def _of_records(targets: NDArray, scores: NDArray, absent: Absent) -> NDArray[np.float64]:
-    """(records,) share of each in the macro AUROC's deviation, scaled so that squares sum to the variance."""
-    total, defined = np.zeros(len(targets)), 0
-    for target, influence in zip(targets.T, auroc_influences(targets, scores), strict=True):
-        if influence is None:
-            continue
-        defined += 1
-        for side in (target == 1, target == 0):
-            count = int(np.count_nonzero(side))
-            # DeLong's variances divide by n - 1; a single positive has none of its own.
-            total[side] += influence[side] * np.sqrt(count / max(count - 1, 1.0))
-    return total / max(1, targets.shape[1] if absent == "half" else defined)
+def deviations(
+    targets: NDArray, scores: NDArray, tasks: Sequence[Sequence[int]], absent: Absent
+) -> list[NDArray[np.float64]]:
+    """(records,) share of each record in the deviation of a task's macro AUROC; the squares sum to its variance.
+
+    Args:
+        targets: (records, classes), checked.
+        scores: (records, classes), checked.
+        tasks: columns of each task; they may share some.
+        absent: as for `delong`.
+    """
+    totals, defined = np.zeros((len(tasks), len(targets))), np.zeros(len(tasks), int)
+    chosen = [set(columns) for columns in tasks]
+    needed = sorted(set().union(*chosen))
+    for column, influence in zip(
+        needed, auroc_influences(targets[:, needed], scores[:, needed], unbiased=True), strict=True
+    ):
+        if influence is not None:
+            mine = np.array([column in columns for columns in chosen])
+            totals[mine] += influence
+            defined += mine
+    sizes = [len(columns) if absent == "half" else max(1, n) for columns, n in zip(tasks, defined, strict=True)]
+    return [total / size for total, size in zip(totals, sizes, strict=True)]

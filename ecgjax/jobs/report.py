@@ -148,6 +148,8 @@ def show(report: dict[str, Any], folder: Path, console: Console | None = None) -
 
 
 _MOST_SHOWN = 20
+_PARTS = {"spread": ("min", "max", "sd"), "delong": ("se", "low", "high")}
+"""Of what a row may lack, and results.csv has columns for."""
 
 
 def _settings(config: ConfigDict) -> tuple[Bootstrap, Rules]:
@@ -256,8 +258,8 @@ def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in row.items():
         if key in ("labels", "arguments", "population", "cells", "ranks"):
             continue
-        if key == "spread" and value is None:
-            value = dict.fromkeys(("min", "max", "sd"))
+        if value is None and key in _PARTS:
+            value = dict.fromkeys(_PARTS[key])
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}_")
         else:

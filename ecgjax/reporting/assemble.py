@@ -1,6 +1,5 @@
 """From rows to a report: seeds, comparisons within each mode, ranks of categories, what a reader must know."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,8 +14,8 @@ from ecgjax.evaluation import published, replicated
 from ecgjax.evaluation.cell_bootstrap import Bootstrap
 from ecgjax.evaluation.multiplicity import holm_pairs
 from ecgjax.evaluation.ranks import Aggregation, Numbering, Rule, aggregate, ranks
-from ecgjax.reporting import schema
-from ecgjax.reporting.rows import Entry, mean_over_seeds
+from ecgjax.reporting import notes, schema
+from ecgjax.reporting.rows import Entry, grouped, mean_over_seeds
 from ecgjax.reporting.schema import HIGHER_IS_BETTER, SCRATCH
 
 
@@ -66,7 +65,7 @@ def assemble(
     shown = _shown_names(entries)
     pairs = []
     compared = [i for i, entry in enumerate(entries) if entry.row["role"] != "seed"]
-    for chosen in _grouped(compared, lambda i: tuple(entries[i].row[k] for k in ("task", "metric", "protocol"))):
+    for chosen in grouped(compared, lambda i: tuple(entries[i].row[k] for k in ("task", "metric", "protocol"))):
         modes = [mode for mode in schema.MODES if any(entries[i].row["mode"] == mode for i in chosen)]
         for mode in [mode for mode in modes if mode != SCRATCH] or [SCRATCH]:
             members = [i for i in chosen if entries[i].row["mode"] in (mode, SCRATCH)]
@@ -94,7 +93,7 @@ def assemble(
         "curves": list(curves),
         "paper": plain(_paper(rows)),
         "excluded": [{"path": path, "reason": reason} for path, reason in sorted(excluded)],
-        "notes": _notes(entries),
+        "notes": notes.of(entries, pairs, settings),
     }
 
 
@@ -123,17 +122,10 @@ def plain(value: Any) -> Any:
 def _with_means(entries: Sequence[Entry], settings: Bootstrap) -> list[Entry]:
     result: list[Entry] = []
     keys = ("model", "task", "mode", "protocol", "metric")
-    for group in _grouped(entries, lambda entry: tuple(entry.row[key] for key in keys)):
+    for group in grouped(entries, lambda entry: tuple(entry.row[key] for key in keys)):
         group.sort(key=lambda entry: entry.row["seeds"])
         result += group if len(group) == 1 else [mean_over_seeds(group, settings), *group]
     return result
-
-
-def _grouped(items: Sequence[Any], key: Any) -> list[list[Any]]:
-    groups: dict[Any, list[Any]] = defaultdict(list)
-    for item in items:
-        groups[key(item)].append(item)
-    return list(groups.values())
 
 
 _TASK_ORDER = {task.name: i for i, task in enumerate(tasks.TASKS.values())}
@@ -204,6 +196,8 @@ def _compare(
         "low": found.low,
         "high": found.high,
         "p": found.p,
+        "delong_se": found.delong_se,
+        "delong_p": found.delong_p,
         "adjusted": adjusted,
         "significant": significant,
     }
@@ -223,7 +217,7 @@ def _rank_entries(goodness: NDArray, rank: NDArray) -> list[dict[str, Any]]:
 
 def _of_categories(pairs: Sequence[dict[str, Any]], rules: Rules) -> list[dict[str, Any]]:
     result = []
-    for group in _grouped(pairs, lambda pair: (pair["category"], pair["mode"], pair["protocol"])):
+    for group in grouped(pairs, lambda pair: (pair["category"], pair["mode"], pair["protocol"])):
         models = list(dict.fromkeys(model for pair in group for model in pair["models"]))
         by_task = [
             [dict(zip(pair["models"], pair["rank"], strict=True)).get(model, np.nan) for model in models]
@@ -251,71 +245,3 @@ def _paper(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     if compared.empty:
         return None
     return {"counts": published.summary(compared), "cells": compared.to_dict("records")}
-
-
-def _notes(entries: Sequence[Entry]) -> list[str]:
-    rows = [entry.row for entry in entries]
-    notes = []
-    synthetic = sorted({row["task"] for row in rows if row["data"]["synthetic"]})
-    if synthetic:
-        notes.append(f"Synthetic data, not real patients: {', '.join(synthetic)}.")
-    seeded = sum(row["role"] == "mean" for row in rows)
-    if seeded:
-        notes.append(
-            f"Cells that were run with several seeds ({seeded}) are compared by their mean over the seeds; its "
-            "interval is over test records, not over seeds, whose values stand beside it."
-        )
-    notes += _notes_on_labels(rows) + _notes_on_weights(rows) + _notes_on_runs(entries)
-    return notes
-
-
-def _notes_on_labels(rows: Sequence[dict[str, Any]]) -> list[str]:
-    notes = []
-    for group in _grouped(rows, lambda row: (row["task"], row["metric"], row["protocol"])):
-        row = group[0]
-        if row["undefined"]:
-            names = ", ".join(row["undefined"][:5]) + (", ..." if len(row["undefined"]) > 5 else "")
-            effect = "count 0.5 in" if row["absent"] == "half" and row["metric"] == "auroc" else "are left out of"
-            notes.append(
-                f"{row['task']}: {len(row['undefined'])} of {row['classes']} labels have no value among the test "
-                f"records ({names}) and {effect} the average."
-            )
-    return notes
-
-
-def _notes_on_weights(rows: Sequence[dict[str, Any]]) -> list[str]:
-    notes = []
-    for group in _grouped([row for row in rows if row["mode"] != SCRATCH], lambda row: row["model"]):
-        weights = list(dict.fromkeys(row["weights"] for row in group))
-        if len(weights) > 1:
-            names = ", ".join("random initialisation" if name is None else name[:12] for name in weights)
-            notes.append(f"{group[0]['model']} was run with different weights in different cells ({names}).")
-        elif weights == [None]:
-            notes.append(f"{group[0]['model']} has no pretrained weights here: random initialisation.")
-    return notes
-
-
-def _notes_on_runs(entries: Sequence[Entry]) -> list[str]:
-    notes = []
-    runs = {entry.key: entry.run for entry in entries if entry.run is not None}
-    broken = [key for key, run in runs.items() if run.get("non_finite_windows")]
-    if broken:
-        notes.append(
-            f"{len(broken)} runs have test windows with outputs that are not finite, counted as 0 or the largest "
-            f"number: {_some(broken)}."
-        )
-    versions = sorted({str(run["environment"].get("versions", {}).get("ecgjax")) for run in runs.values()})
-    if len(versions) > 1:
-        notes.append(f"The runs were made by different versions of ecgjax: {', '.join(versions)}.")
-    by_file: dict[str, dict[str, None]] = defaultdict(dict)
-    for entry in entries:
-        if entry.row["role"] != "mean":
-            by_file[entry.row["cells"][0]][entry.key] = None
-    for keys in by_file.values():
-        if len(keys) > 1:
-            notes.append(f"Different cells with the very same predictions: {_some(list(keys))}.")
-    return notes
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

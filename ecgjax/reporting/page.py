@@ -15,7 +15,8 @@ from typing import Any
 
 from ecgjax.atomic import write_text
 from ecgjax.reporting import page_data, page_studies, page_tables, style
-from ecgjax.reporting.report_figures import Figure, rank_rule
+from ecgjax.reporting.figure_plans import rank_rule
+from ecgjax.reporting.report_figures import Figure
 from ecgjax.reporting.schema import SCRATCH
 
 _SECTIONS = {

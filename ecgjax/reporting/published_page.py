@@ -93,6 +93,7 @@ def _row(cell: Mapping[Any, Any]) -> dict[str, Any]:
         "role": "single",
         "seeds": [],
         "spread": None,
+        "delong": None,
         "comparison": None,
         "rank": None,
         "best": False,
@@ -139,7 +140,7 @@ def _pair(task: str, mode: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "rank": [float(own) for own in rank],
         "difference": unknown,
         **dict.fromkeys(("low", "high", "p"), unknown),
-        **dict.fromkeys(("adjusted", "significant")),
+        **dict.fromkeys(("adjusted", "significant", "delong_se", "delong_p")),
     }
 
 

@@ -14,6 +14,7 @@ from ecgjax.errors import UserError, disk_errors
 from ecgjax.evaluation import cell_bootstrap, cell_values, replicated
 from ecgjax.evaluation.cell_bootstrap import Bootstrap, CellValue
 from ecgjax.evaluation.collect import REPORT_CELLS, Cell
+from ecgjax.evaluation.replicated import Replicated
 from ecgjax.evaluation.results import RESULTS
 from ecgjax.reporting import schema
 from ecgjax.seen import saw
@@ -74,7 +75,7 @@ def of_runs(
                 cell_values.write(path, values, settings)
         finally:
             tick()
-        return [_entry(cell, value, path.name) for value in values]
+        return [_entry(cell, value, path.name, settings) for value in values]
 
     # Neighbours share a test set and with it the resamples.
     ordered = sorted(cells, key=lambda cell: (cell.run, cell.key))
@@ -140,6 +141,7 @@ def mean_over_seeds(entries: Sequence[Entry], settings: Bootstrap) -> Entry:
         "value": mean.value,
         "low": low,
         "high": high,
+        "delong": _delong(mean, settings),
         "role": "mean",
         "seeds": [seed for row in rows for seed in row["seeds"]],
         "spread": spread,
@@ -155,6 +157,19 @@ def mean_over_seeds(entries: Sequence[Entry], settings: Bootstrap) -> Entry:
     return Entry(row, value, None)
 
 
+def grouped(items: Sequence[Any], key: Callable[[Any], Any]) -> list[list[Any]]:
+    """Items in groups of one key, in the order in which keys first come."""
+    groups: dict[Any, list[Any]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
+
+
+def _delong(model: Replicated, settings: Bootstrap) -> dict[str, float] | None:
+    found = model.delong(settings.level)
+    return None if found is None else dict(zip(("se", "low", "high"), found, strict=True))
+
+
 def _unranked() -> dict[str, Any]:
     return {"comparison": None, "rank": None, "best": False, "tied": False, "ranks": {}}
 
@@ -166,7 +181,7 @@ def _kept(path: Path, settings: Bootstrap) -> list[CellValue] | None:
         return None
 
 
-def _entry(cell: Cell, value: CellValue, file: str) -> Entry:
+def _entry(cell: Cell, value: CellValue, file: str, settings: Bootstrap) -> Entry:
     results, environment = cell.results, cell.environment
     task = results["tasks"][value.task]
     weights, source = cell.weights, cell.data["source"]
@@ -185,6 +200,7 @@ def _entry(cell: Cell, value: CellValue, file: str) -> Entry:
         "value": value.replicated.value,
         "low": value.low,
         "high": value.high,
+        "delong": _delong(value.replicated, settings),
         "role": "single",
         "seeds": [cell.seed],
         "spread": None,

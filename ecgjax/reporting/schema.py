@@ -1,8 +1,8 @@
 """The file of a report, results.json, and the check that something is one.
 
-Format 1. Numbers that are not defined are null. `[i, j]` of a matrix is model i minus (or against) model j.
+Format 2. Numbers that are not defined are null. `[i, j]` of a matrix is model i minus (or against) model j.
 
-    format, kind        1, "ecgjax report"
+    format, kind        2, "ecgjax report"
     ecgjax              version that wrote it
     sources             folders it was collected from, as they were named
     settings            level, replicates, kind (percentile, basic, bca), unit (record, patient) and seed of the
@@ -16,6 +16,8 @@ Format 1. Numbers that are not defined are null. `[i, j]` of a matrix is model i
         metric          "auroc" (macro average, higher is better) or "mae" (pooled over all known entries, in standard
                         deviations of the training folds, lower is better)
         value, low, high  with the limits of the interval
+        delong          {se, low, high}: standard error of a macro AUROC and limits of the normal interval by DeLong's
+                        closed form (1988), a check on the bootstrap that needs no resampling; null for "mae"
         role            "single": the only run of its cell. Where a cell was run with several seeds, each of them is a
                         "seed", and one further row, "mean", holds the mean of their values on the same resamples; only
                         "single" and "mean" rows are compared and ranked
@@ -45,6 +47,8 @@ Format 1. Numbers that are not defined are null. `[i, j]` of a matrix is model i
         difference, low, high  matrices; p: two-sided bootstrap p-values; adjusted: by Holm's method over the pairs,
                         null without it; significant: matrix of true and false: the interval excludes 0, or with Holm's
                         method the adjusted p-value is below 1 - level
+        delong_se, delong_p  matrices: standard errors of the differences by DeLong's closed form, covariance between
+                        the models included, and two-sided p-values by it; null for "mae"
     ranks               one for each (category, mode, protocol): models, tasks (name, or "name (metric)" where a task
                         has both), rank (aggregated), mean (mean rank); null for a model that lacks a task
     runs                {key: {path, seed, config, environment}}: how each number was made; environment holds versions,
@@ -63,7 +67,7 @@ from typing import Any
 
 from ecgjax.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 KIND = "ecgjax report"
 SCRATCH = "scratch"
 MODES = ("finetune", "finetune_attention", "frozen", "linear", SCRATCH)
@@ -74,6 +78,7 @@ HIGHER_IS_BETTER = {"auroc": True, "mae": False}
 _NUMBER, _NAME, _TRUTH, _COUNT = "a number or null", "a text", "true or false", "a whole number"
 _NAME_OR_NULL, _TRUTH_OR_NULL, _NUMBERS = "a text or null", "true, false or null", "a list of numbers and nulls"
 _NAMES, _MATRIX, _OBJECT, _LIST = "a list of texts", "a square matrix of numbers and nulls", "an object", "a list"
+_MATRIX_OR_NULL, _OBJECT_OR_NULL = "a square matrix of numbers and nulls, or null", "an object or null"
 
 _TOP = {"ecgjax": _NAME, "sources": _NAMES, "settings": _OBJECT, "rows": _LIST, "pairs": _LIST, "ranks": _LIST}
 _TOP |= {
@@ -92,10 +97,11 @@ _ROW |= dict.fromkeys(("value", "low", "high", "rank"), _NUMBER) | dict.fromkeys
 _ROW |= dict.fromkeys(("row", "comparison", "device", "weights", "run"), _NAME_OR_NULL)
 _ROW |= dict.fromkeys(("ranks", "seconds", "parameters", "arguments", "data", "labels"), _OBJECT)
 _ROW |= dict.fromkeys(("records", "classes", "defined"), _COUNT) | dict.fromkeys(("undefined", "runs", "cells"), _NAMES)
-_ROW |= {"seeds": _NUMBERS, "seen": _TRUTH_OR_NULL}
+_ROW |= {"seeds": _NUMBERS, "seen": _TRUTH_OR_NULL, "delong": _OBJECT_OR_NULL}
 _PAIR = dict.fromkeys(("task", "category", "mode", "protocol", "metric"), _NAME) | {"row": _NAME_OR_NULL}
 _PAIR |= {"models": _NAMES, "rows": _NUMBERS, "rank": _NUMBERS, "higher_is_better": _TRUTH}
 _PAIR |= dict.fromkeys(("difference", "low", "high", "p"), _MATRIX)
+_PAIR |= dict.fromkeys(("delong_se", "delong_p"), _MATRIX_OR_NULL)
 _RANK = dict.fromkeys(("category", "mode", "protocol"), _NAME) | dict.fromkeys(("models", "tasks"), _NAMES)
 _RANK |= dict.fromkeys(("rank", "mean"), _NUMBERS)
 _EXCLUDED = dict.fromkeys(("path", "reason"), _NAME)
@@ -168,6 +174,8 @@ _TESTS = {
     _NUMBERS: lambda value: isinstance(value, list) and all(map(_is_number, value)),
     _NAMES: lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
     _MATRIX: _is_matrix,
+    _MATRIX_OR_NULL: lambda value: value is None or _is_matrix(value),
     _OBJECT: lambda value: isinstance(value, Mapping),
+    _OBJECT_OR_NULL: lambda value: value is None or isinstance(value, Mapping),
     _LIST: lambda value: isinstance(value, list),
 }

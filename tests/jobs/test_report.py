@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from configs.evaluate import get_config as evaluate_config
 from configs.report import get_config
 from ecgjax.errors import UserError
 from ecgjax.evaluation import cell_bootstrap, cell_values
+from ecgjax.evaluation.delong import delong
 from ecgjax.evaluation.resamples import draw_counts
 from ecgjax.jobs import evaluate
 from ecgjax.jobs import report as job
@@ -109,6 +111,26 @@ def test_values_intervals_tests_and_ranks_by_definition(made: tuple[Path, dict])
     assert [row["best"] for row in rows] == (values == values.max()).tolist()
     assert [row["tied"] for row in rows] == [expected.count(rank) > 1 for rank in expected]
     assert pair["adjusted"] is None
+
+
+def test_delong_stands_beside_the_bootstrap(made: tuple[Path, dict]) -> None:
+    folder, report = made
+    for pair in report["pairs"]:
+        rows = [report["rows"][i] for i in pair["rows"]]
+        arrays = [predictions(folder, row["run"]) for row in rows]
+        _, covariance = delong(arrays[0]["targets"], {str(i): found["scores"] for i, found in enumerate(arrays)})
+        se = np.sqrt(np.diag(covariance))
+        np.testing.assert_allclose([row["delong"]["se"] for row in rows], se, rtol=1e-5)
+        value = np.array([row["value"] for row in rows])
+        np.testing.assert_allclose([row["delong"]["high"] for row in rows], value + 1.959964 * se, rtol=1e-5)
+        variance = np.diag(covariance)[:, None] + np.diag(covariance) - 2 * covariance
+        np.testing.assert_allclose(pair["delong_se"], np.sqrt(np.maximum(variance, 0)), atol=1e-6)
+        difference, p = value[0] - value[1], pair["delong_p"][0][1]
+        assert p == pytest.approx(2 * stats.norm.sf(abs(difference) / pair["delong_se"][0][1]), rel=1e-6)
+        assert pair["delong_p"][2][2] == 1
+    assert any("DeLong's closed form agrees" in note and " of 24 pairs" in note for note in report["notes"])
+    with open(folder / "report" / "results.csv", newline="") as file:
+        assert float(next(csv.DictReader(file))["delong_se"]) == report["rows"][0]["delong"]["se"]
 
 
 def test_what_is_compared_with_what(made: tuple[Path, dict]) -> None:

@@ -113,6 +113,9 @@ def _row(
         "value": value,
         "low": value - width,
         "high": value + 0.8 * width,
+        "delong": {"se": width / 2, "low": value - 0.9 * width, "high": value + 0.9 * width}
+        if metric == "auroc"
+        else None,
         "role": "single",
         "seeds": [0],
         "spread": None,
@@ -196,6 +199,8 @@ def _pair(task: tasks.Task, mode: str, rows: list[dict[str, Any]], rng: Any) -> 
         "p": p.tolist(),
         "adjusted": adjusted.tolist(),
         "significant": significant.tolist(),
+        "delong_se": error.tolist() if task.metric == "auroc" else None,
+        "delong_p": np.clip(1.1 * p, 0, 1).tolist() if task.metric == "auroc" else None,
     }
 
 

@@ -131,7 +131,13 @@ def test_a_value_opens_and_closes_by_keyboard(browser: Browser) -> None:
     browser.press(Keys.ENTER)
     words = browser.opened()
     assert "ECG-CPC on PTB, fine-tuned" in words
-    for expected in ("ptb_0", "Against the others, fine-tuned", "How it was made: runs/ecg_cpc/ptb/finetune"):
+    for expected in (
+        "ptb_0",
+        "Against the others, fine-tuned",
+        "p by DeLong",
+        "By DeLong's closed form",
+        "How it was made: runs/ecg_cpc/ptb/finetune",
+    ):
         assert expected in words
     assert "<img src=x onerror=" in words
     assert browser.all("#cell img") == []

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgjax.reporting import report_tables
@@ -108,6 +108,7 @@ def test_latex_is_balanced(report: dict) -> None:
     assert len(set(labels)) == len(labels) == 9
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=20))
 def test_any_name_is_harmless(name: str) -> None:
     report = fake_report(most_labels=1) if not _SMALL else _SMALL[0]

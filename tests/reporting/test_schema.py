@@ -24,13 +24,15 @@ def test_a_report_is_valid_also_after_json(report: dict) -> None:
     ("path", "value", "message"),
     [
         (("kind",), "x", "not a report"),
-        (("format",), 2, "format 2; expected 1"),
+        (("format",), 1, "format 1; expected 2"),
         (("rows", 3, "value"), "0.9", "rows[3].value is '0.9'; expected a number or null"),
         (("rows", 0, "value"), float("nan"), "rows[0].value is nan"),
         (("rows", 0, "runs"), ["nowhere"], "expected a key of runs"),
         (("rows", 0, "records"), True, "rows[0].records is True; expected a whole number"),
         (("pairs", 1, "p"), [[0.1]], "expected one entry for each model"),
         (("pairs", 1, "low"), [[0.1, 0.2], [0.3]], "expected a square matrix"),
+        (("pairs", 1, "delong_p"), 0.5, "expected a square matrix of numbers and nulls, or null"),
+        (("rows", 0, "delong"), 0.01, "rows[0].delong is 0.01; expected an object or null"),
         (("excluded", 0), "runs/x", "excluded[0] is 'runs/x'; expected an object"),
     ],
 )

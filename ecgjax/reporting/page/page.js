@@ -133,6 +133,7 @@
     const seconds = row.seconds ?? {};
     return list([
       ["Value", `${number(row.value, 4)} ${interval(row)}, ${row.metric === "mae" ? "mean absolute error in standard deviations of the target" : "macro AUROC"}`],
+      ["By DeLong's closed form", row.delong ? `standard error ${number(row.delong.se, 4)}, ${interval(row.delong)}: a check that needs no resampling` : null],
       ["Rank", Object.entries(row.ranks).map(([mode, own]) => `${own.rank ?? "–"}${own.tied ? " (shared)" : ""} among ${shown(mode)}`).join("; ")],
       ["Remark", row.flag],
       ["Mode", shown(row.mode)],
@@ -159,12 +160,13 @@
         cell(number(pair.difference[own][j], 4), pair.difference[own][j]),
         cell(`[${number(pair.low[own][j], 4)}, ${number(pair.high[own][j], 4)}]`),
         cell(number(pair.p[own][j], 4), pair.p[own][j]),
+        ...(pair.delong_p ? [cell(number(pair.delong_p[own][j], 4), pair.delong_p[own][j] ?? "")] : []),
         cell(number(pair.adjusted?.[own][j], 4), pair.adjusted?.[own][j] ?? ""),
         cell(pair.significant ? (pair.significant[own][j] ? "yes" : "no") : "–"),
       ]).filter(Boolean);
       const better = pair.higher_is_better ? "positive: better than the other" : "negative: better than the other";
       return [make("h3", {}, `Against the others, ${report.shown[pair.mode] ?? pair.mode}`),
-        table(["Model", "Difference", "Interval", "p", "p adjusted", "Significant"], lines, `Paired differences; ${better}.`)];
+        table(["Model", "Difference", "Interval", "p", ...(pair.delong_p ? ["p by DeLong"] : []), "p adjusted", "Significant"], lines, `Paired differences; ${better}.`)];
     });
   }
   function labelTable(report, row) {
