@@ -25,9 +25,6 @@ from ecgjax.training.cached_features import FeatureSource
 from ecgjax.training.supervised import Mode
 from ecgjax.training.together import Source, Together
 
-KIND_OF_HEAD = {"linear": "pooled", "attention": "sequence"}
-"""The features that a head reads."""
-
 
 class Head(NamedTuple):
     """What one run has of its own.
@@ -87,7 +84,7 @@ def build(model: Model, runs: Sequence[Head]) -> Together:
     encoder = model.encoder
     buckets, state, own = _buckets(model, runs)
     order = np.argsort(np.concatenate([bucket.runs for bucket in buckets]))
-    kinds = sorted({KIND_OF_HEAD[bucket.head.kind] for bucket in buckets})
+    kinds = sorted({heads.READS[bucket.head.kind] for bucket in buckets})
 
     @partial(jax.jit, donate_argnums=0)
     def step(
