@@ -16,8 +16,10 @@ from rich.console import Console
 from ecgjax import atomic
 from ecgjax.errors import UserError
 from ecgjax.reporting import sweep_tables
+from ecgjax.sweep import bucket_sweep, ray_executor, runner, select, summary
 from ecgjax.sweep import plan as planning
-from ecgjax.sweep import ray_executor, runner, select, summary
+from ecgjax.sweep.bucket import is_url
+from ecgjax.sweep.bucket_sweep import BucketSweep
 from ecgjax.sweep.cells import Cell, hashed
 from ecgjax.sweep.plan import Plan
 from ecgjax.sweep.status import Status, title
@@ -26,12 +28,12 @@ EXECUTORS = ("local", "ray")
 CELLS, SELECTED, CSV = "cells", "selected", "cells.csv"
 
 
-def run(config: ConfigDict, workdir: Path | None, run_cell: runner.RunCell | None = None) -> None:
+def run(config: ConfigDict, workdir: Path | str | None, run_cell: runner.RunCell | None = None) -> None:
     """Plans; with `config.dry_run` prints the plan, else runs what is not done, then prints values and failures.
 
     Args:
         config: see configs/sweep_smoke.py.
-        workdir: the sweep's directory; a dry run needs none.
+        workdir: the sweep's directory, or its URL in a bucket; a dry run needs none.
         run_cell: what runs a cell; None is `ecgjax.jobs.evaluate.run`.
 
     Raises:
@@ -45,34 +47,46 @@ def run(config: ConfigDict, workdir: Path | None, run_cell: runner.RunCell | Non
     index, count = planning.parse_shard(config.shard)
     plan = planning.make(config)
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    store = _store(config, workdir)
+    remote = bucket_sweep.attach(config, workdir)
+    folder = remote.workdir if remote else Path(workdir) if workdir else None  # on this machine
+    store = remote.store if remote else _store(config, folder)
     if config.dry_run:
+        if remote:
+            remote.pull(plan, publish=False)
         _show_plan(plan, plan.shard(index, count), store, console)
         return
-    workdir = planning.claim(workdir, config, plan)
+    folder = remote.claim(config, plan) if remote else planning.claim(folder, config, plan)
     assert store is not None  # there is a work directory
+    if remote:
+        remote.pull(plan)
     cells = plan.shard(index, count)
     done = sum(summary.finished(store / cell.name) for cell in cells)
     _say(plan, len(cells), done, index, count, console)
     if done < len(cells):
         _check([cell for cell in cells if not summary.finished(store / cell.name)])
     name = "status.json" if count == 1 else f"status-{index}-of-{count}.json"
-    status = Status(cells, workdir / name, f"{index}/{count}")
+    status = Status(cells, folder / name, f"{index}/{count}")
+    if remote:
+        remote.watch(folder / name)
     try:
         with status:
             if config.executor == "ray":
                 ray_executor.run(cells, store, status, retries=config.retries, run_cell=run_cell, placing=config.ray)
             else:
-                runner.run(cells, store, status, retries=config.retries, run_cell=run_cell)
+                runner.run(cells, store, status, retries=config.retries, run_cell=run_cell, remote=remote)
     except SystemExit:
         left = len(cells) - len(status.done)
         print(f"stopped with {left} of {len(cells)} cells left; start the same command again", file=sys.stderr)
         raise
     finally:
-        if store.resolve() != (workdir / CELLS).resolve():
-            select.link([cell for cell in plan.cells if summary.finished(store / cell.name)], store, workdir / CELLS)
-    _show_results(plan, status, store, workdir, console)
-    _end(status, plan, store, workdir, console)
+        if remote:
+            remote.push(folder / name)
+        elif store.resolve() != (folder / CELLS).resolve():
+            select.link([cell for cell in plan.cells if summary.finished(store / cell.name)], store, folder / CELLS)
+    if remote:
+        remote.close(plan)
+    _show_results(plan, status, store, folder, remote, console)
+    _end(status, plan, store, remote.shown(folder) if remote else str(folder), console)
 
 
 def _check(cells: list[Cell]) -> None:
@@ -134,7 +148,9 @@ def _show_plan(plan: Plan, cells: tuple[Cell, ...], store: Path | None, console:
     )
 
 
-def _show_results(plan: Plan, status: Status, store: Path, workdir: Path, console: Console) -> None:
+def _show_results(
+    plan: Plan, status: Status, store: Path, workdir: Path, remote: BucketSweep | None, console: Console
+) -> None:
     others = [cell.name for cell in plan.cells if cell.name not in status.cells]  # of other shards
     found = {**status.done, **{name: summary.read(store / name) for name in others if summary.finished(store / name)}}
     if not found:
@@ -142,7 +158,10 @@ def _show_results(plan: Plan, status: Status, store: Path, workdir: Path, consol
     varying = plan.varying()
     chosen = select.selected(plan.cells, found)
     if select.tuned(plan.cells):
-        select.link(chosen, store, workdir / SELECTED)
+        if remote:
+            remote.link(chosen, SELECTED)
+        else:
+            select.link(chosen, store, workdir / SELECTED)
     names = {cell.name for cell in chosen}
     rows = []
     for cell in plan.cells:
@@ -161,10 +180,14 @@ def _show_results(plan: Plan, status: Status, store: Path, workdir: Path, consol
                     }
                 )
     _write_csv(workdir / CSV, rows)
+    if remote:
+        remote.push(workdir / CSV)
     table, hidden = sweep_tables.results_table(plan.cells, found, varying)
     console.print(table)
     if hidden:
-        console.print(f"... {hidden:,} rows more in {workdir / CSV}", soft_wrap=True)
+        console.print(
+            f"... {hidden:,} rows more in {remote.shown(workdir / CSV) if remote else workdir / CSV}", soft_wrap=True
+        )
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -174,7 +197,7 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def _end(status: Status, plan: Plan, store: Path, workdir: Path, console: Console) -> None:
+def _end(status: Status, plan: Plan, store: Path, workdir: str, console: Console) -> None:
     cells = len(status.cells)
     for name, (reason, attempts) in status.failures.items():
         tried = f" ({attempts} attempts)" if attempts > 1 else ""
@@ -182,11 +205,13 @@ def _end(status: Status, plan: Plan, store: Path, workdir: Path, console: Consol
         console.print(f"failed    {failed}: {reason}{tried}", soft_wrap=True, markup=False)
         console.print(f"          {store / name / runner.LOG}, {runner.ERROR}", soft_wrap=True, markup=False)
     console.print(f"{len(status.done):,} of {cells:,} cells done, {len(status.failures):,} failed", soft_wrap=True)
-    console.print(f"every cell  {workdir / CSV}", soft_wrap=True)
+    console.print(f"every cell  {workdir}/{CSV}", soft_wrap=True)
     runs = workdir
     if select.tuned(plan.cells):
-        runs = workdir / SELECTED
+        runs = f"{workdir}/{SELECTED}"
         console.print(f"chosen      {runs}: of each model's settings, the best by validation", soft_wrap=True)
-    console.print(f"a report    python -m ecgjax.main --config=configs/report.py --config.runs={runs}", soft_wrap=True)
+    to = " --workdir=report" if is_url(runs) else ""
+    command = f"python -m ecgjax.main --config=configs/report.py --config.runs={runs}{to}"
+    console.print(f"a report    {command}", soft_wrap=True)
     if len(status.done) < cells:
         raise SystemExit(1)

@@ -55,8 +55,8 @@ class BucketCells:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def pull(self, names: Collection[str]) -> None:
-        """Makes the scratch folder agree with the bucket about these cells, and publishes what was finished only here.
+    def pull(self, names: Collection[str], *, publish: bool = True) -> None:
+        """Makes the scratch folder agree with the bucket about these cells; publishes what was finished only here.
 
         A cell that another process of this machine has open is left to that.
         """
@@ -70,7 +70,7 @@ class BucketCells:
                 with locks.held(folder) as mine:
                     if mine and (folder / PUBLISHED).exists():  # someone emptied the bucket
                         _empty(folder)
-                    elif mine:
+                    elif mine and publish:
                         self.publish(name)
 
     def refresh(self, names: Sequence[str]) -> None:

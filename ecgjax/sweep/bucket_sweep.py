@@ -18,9 +18,10 @@ from ecgjax import atomic
 from ecgjax.data.embedded import cache_folder
 from ecgjax.errors import UserError
 from ecgjax.sweep import plan as planning
+from ecgjax.sweep import select
 from ecgjax.sweep.bucket import Bucket, is_url
 from ecgjax.sweep.bucket_cells import BucketCells, finished, mirror
-from ecgjax.sweep.cells import hashed
+from ecgjax.sweep.cells import Cell, hashed
 from ecgjax.sweep.plan import Plan
 
 CELLS, NAMES = "cells", "NAMES.json"
@@ -73,9 +74,9 @@ class BucketSweep:
             raise UserError(str(error).replace(str(self.workdir), self._sweep.url)) from error
         return folder
 
-    def pull(self, plan: Plan) -> None:
+    def pull(self, plan: Plan, *, publish: bool = True) -> None:
         """Learns which cells are finished, whoever did them; what was finished only here is published."""
-        self.cells.pull({cell.name for cell in plan.cells})
+        self.cells.pull({cell.name for cell in plan.cells}, publish=publish)
 
     def refresh(self, names: Sequence[str]) -> None:
         """Learns whether cells are finished by now; their locks are held. Without an answer they count as not."""
@@ -99,11 +100,13 @@ class BucketSweep:
         self._status = status
 
     def push(self, *files: Path) -> None:
-        """Puts files of the local directory beside plan.json."""
-        if self._sweep:
-            for file in files:
-                if file.exists():
+        """Puts files of the local directory beside plan.json; what fails is said, and no more."""
+        try:
+            for file in files if self._sweep else ():
+                if self._sweep and file.exists():
                     self._sweep.write(file.name, file.read_bytes())
+        except UserError as error:
+            self._say(error)
 
     def close(self, plan: Plan) -> None:
         """Publishes what could not be before, and says which cells the sweep has where others share their store.
@@ -122,21 +125,27 @@ class BucketSweep:
             there = finished(self.cells.bucket)
             done = [name for name in names if name in there]
             if self._sweep:
-                self.list_cells(CELLS, done)
+                self._list(CELLS, done)
             elif self.workdir is not None:
                 mirror(self.cells.bucket.url, self.workdir / CELLS, done)
 
-    def list_cells(self, folder: str, names: Sequence[str]) -> None:
-        """Writes FOLDER/NAMES.json."""
-        content = {"store": self.cells.bucket.url, "names": sorted(names)}
+    def link(self, cells: Sequence[Cell], folder: str) -> None:
+        """What `select.link` does, in the bucket if the sweep's directory is there; after `close`."""
         if self._sweep:
-            self._sweep.write(f"{folder}/{NAMES}", atomic.as_json(content).encode())
+            self._list(folder, [cell.name for cell in cells])
+        elif self.workdir is not None:
+            select.link(cells, self.workdir / CELLS, self.workdir / folder)
 
     def shown(self, path: Path) -> str:
         """A path of the local directory as the user knows it."""
         if self._sweep and self.workdir is not None and path.is_relative_to(self.workdir):
             return f"{self._sweep.url}/{path.relative_to(self.workdir).as_posix()}".removesuffix("/.")
         return str(path)
+
+    def _list(self, folder: str, names: Sequence[str]) -> None:
+        assert self._sweep is not None
+        content = {"store": self.cells.bucket.url, "names": sorted(names)}
+        self._sweep.write(f"{folder}/{NAMES}", atomic.as_json(content).encode())
 
     def _take(self, here: Path, there: bytes | None) -> None:
         """The plan in the bucket is the one that counts."""

@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 
 import fsspec
 
+# gcsfs looks at this when it is imported: the server knows no hierarchical buckets, and no Google is asked for them.
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+
 
 class Proxy:
     """Passes bytes on to a server; each entry of `faults` is spent on one piece of a request, or of an answer.
@@ -101,9 +104,7 @@ def gs():
     server.start()
     proxy = Proxy(urlsplit(server.url).port)
     try:
-        with _environment(
-            {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{proxy.port}", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
-        ):
+        with _environment({"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{proxy.port}"}):
             yield proxy
     finally:
         proxy.close()
