@@ -1,0 +1,155 @@
+"""What the compiler says of a program: arithmetic, memory traffic, memory, collectives, and a lower bound of its time.
+
+FLOPs and bytes are XLA's estimates for one device; the body of a loop is counted once, and a custom call not at all.
+For GPUs XLA reports neither, so FLOPs are those before optimisation, over the number of devices, and bytes are missing.
+Memory is what the executable allocates: dependable. For TPUs too much of it is an error of the compiler; for GPUs it is
+compared with the card's here.
+"""
+
+import re
+import statistics
+import time
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+
+from ecgjax.compilation.programs import Compilable
+from ecgjax.compilation.targets import Target
+
+_COLLECTIVE = re.compile(r"= [^=]*? (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(?:-start)?\(")
+_TOO_LARGE = re.compile(r"RESOURCE_EXHAUSTED|Ran out of memory|exceeds available", re.IGNORECASE)
+
+
+class Compiled(NamedTuple):
+    """What is known of a compiled program; figures are of one device.
+
+    Attributes:
+        name: "model step".
+        records: in a batch over all devices; 0 where there is none.
+        flops: see above; None: not reported.
+        bytes: moved to and from memory; None: not reported.
+        arguments: bytes.
+        temporaries: bytes.
+        outputs: bytes that do not reuse an argument's.
+        collectives: how many of each kind.
+        seconds: that compiling took.
+        fits: whether it fits the chip's memory.
+        bound: seconds that arithmetic or traffic need at least; None: not known.
+        limit: "compute" or "memory", which of them; None.
+        measured: seconds of a step, where it was run; None.
+        error: why there is nothing else; None.
+    """
+
+    name: str
+    records: int
+    flops: float | None = None
+    bytes: float | None = None
+    arguments: int | None = None
+    temporaries: int | None = None
+    outputs: int | None = None
+    collectives: Mapping[str, int] = MappingProxyType({})
+    seconds: float = 0.0
+    fits: bool = False
+    bound: float | None = None
+    limit: str | None = None
+    measured: float | None = None
+    error: str | None = None
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that must be there at once."""
+        if self.arguments is None or self.temporaries is None or self.outputs is None:
+            return None
+        return self.arguments + self.temporaries + self.outputs
+
+
+def compile_for(program: Compilable, target: Target, dtype: str = "float32", repeats: int = 5) -> Compiled:
+    """Compiles a program, and runs it where the target is this machine.
+
+    Args:
+        program: with arguments on the target's devices.
+        target: the devices.
+        dtype: of the products, for the peak: "float32" or "bfloat16".
+        repeats: of a run, of which the median is kept.
+    """
+    started = time.perf_counter()
+    try:
+        lowered = jax.jit(program.function, donate_argnums=program.donated).lower(*program.arguments)
+        executable = lowered.compile()
+    except Exception as error:
+        text = " ".join(str(error).split())
+        if not _TOO_LARGE.search(text):
+            raise
+        seconds = time.perf_counter() - started
+        return Compiled(program.name, program.records, seconds=seconds, error=_shortage(text))
+    seconds = time.perf_counter() - started
+    costs, memory = executable.cost_analysis(), executable.memory_analysis()
+    assert memory is not None  # every backend states it
+    devices = len({device for leaf in jax.tree.leaves(program.arguments) for device in leaf.sharding.device_set})
+    flops, moved = _figure(costs, "flops"), _figure(costs, "bytes accessed")
+    if flops is None:
+        before = _figure(lowered.cost_analysis(), "flops")
+        flops = before and before / devices
+    outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    found = Compiled(
+        program.name,
+        program.records,
+        flops,
+        moved,
+        memory.argument_size_in_bytes,
+        memory.temp_size_in_bytes,
+        outputs,
+        dict(sorted(Counter(_COLLECTIVE.findall(executable.as_text() or "")).items())),
+        seconds,
+    )
+    bounds = {}
+    if flops:
+        bounds["compute"] = flops / (target.chip.bfloat16 if dtype == "bfloat16" else target.chip.float32)
+    if moved:
+        bounds["memory"] = moved / target.chip.bandwidth
+    limit = max(bounds, key=lambda name: bounds[name]) if bounds else None
+    needed = found.memory
+    return found._replace(
+        fits=needed is not None and (not target.chip.memory or needed <= target.chip.memory),
+        bound=bounds[limit] if limit else None,
+        limit=limit,
+        measured=_run(executable, program, repeats) if target.local else None,
+    )
+
+
+def _figure(costs: Any, name: str) -> float | None:
+    costs = costs[0] if isinstance(costs, list) and costs else costs
+    value = (costs or {}).get(name)
+    return float(value) if value and value > 0 else None
+
+
+def _shortage(text: str) -> str:
+    found = re.search(r"[\d.]+[KMGT] exceeds available \S+ \([^)]*\)|Used [\d.]+[KMGT] of [\d.]+[KMGT]", text)
+    return f"out of memory: {found.group(0) if found else text[:120]}"
+
+
+def _run(executable: Any, program: Compilable, repeats: int) -> float:
+    """Median seconds of a run on zeros; donated arguments are made anew each time, outside of what is timed."""
+
+    def fresh(position: int) -> Any:
+        return jax.tree.map(_zeros, program.arguments[position])
+
+    arguments = [fresh(i) for i in range(len(program.arguments))]
+    times = []
+    for _ in range(repeats + 1):
+        for position in program.donated:
+            arguments[position] = fresh(position)
+        jax.block_until_ready(arguments)
+        started = time.perf_counter()
+        jax.block_until_ready(executable(*arguments))
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+def _zeros(leaf: Any) -> jax.Array:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.device_put(jax.random.key(0), leaf.sharding)
+    return jax.device_put(jax.numpy.zeros(leaf.shape, leaf.dtype), leaf.sharding)

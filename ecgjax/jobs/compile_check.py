@@ -1,0 +1,117 @@
+"""Job "compile_check": programs compiled for a slice of chips; see configs/compile_check.py.
+
+Writes compile_check.json: topology, chip and its figures, versions, settings, and `programs`, a row for each with the
+fields of `ecgjax.compilation.measure.Compiled`, and with `largest_batch` where that was asked for.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import ecgjax
+from ecgjax import atomic, models
+from ecgjax.compilation import largest, measure, programs, targets
+from ecgjax.compilation.measure import Compiled
+from ecgjax.compilation.programs import Compilable, Place
+from ecgjax.compilation.targets import Target
+from ecgjax.errors import UserError, disk_errors
+from ecgjax.reporting import compile_table
+
+FILE = "compile_check.json"
+
+
+def run(config: ConfigDict, workdir: Path | None) -> None:
+    """Compiles, prints a table as it goes on, and writes compile_check.json.
+
+    Raises:
+        UserError: an unknown topology, model, step or dtype, what compiling needs is not installed, no directory.
+        SystemExit: 1 if a program does not fit.
+    """
+    check(config)
+    if workdir is None:
+        raise UserError("--workdir is missing; expected the directory for compile_check.json")
+    target = targets.open_target(config.topology)
+    where = programs.place(target.devices, config.batch_size)
+    rows, results = [], []
+    print(compile_table.heading(target, len(where.split.device_set), config.batch_size, config.dtype), flush=True)
+    for program in wanted(config, where):
+        row = measure.compile_for(program, target, config.dtype)
+        found = as_json(row)
+        if config.largest and program.records:
+            found["largest_batch"] = _largest(program.name, config, target)
+        print(compile_table.line(row, found.get("largest_batch")), flush=True)
+        rows.append(row)
+        results.append(found)
+    with disk_errors(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+    atomic.write_json(workdir / FILE, {**_about(config, target, len(where.split.device_set)), "programs": results})
+    print(f"\n{workdir / FILE}")
+    left_out = [row.name for row in rows if not row.fits]
+    if left_out:
+        print(f"does not fit: {', '.join(left_out)}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses what cannot be compiled."""
+    for name, chosen, choices in (
+        ("models", config.models, tuple(models.names())),
+        ("steps", config.steps, programs.STEPS),
+        ("dtype", (config.dtype,), ("float32", "bfloat16")),
+    ):
+        unknown = [value for value in chosen if value not in choices]
+        if unknown:
+            raise UserError(f"config.{name} has {unknown[0]!r}; expected of {', '.join(choices)}")
+    if config.batch_size < 1:
+        raise UserError(f"config.batch_size is {config.batch_size}; expected 1 or more")
+
+
+def wanted(config: ConfigDict, where: Place) -> Iterator[Compilable]:
+    """The programs of a config."""
+    for name in config.models:
+        for step in config.steps:
+            yield programs.of_model(name, step, config.batch_size, where, config.dtype)
+    if config.pretraining:
+        yield programs.pretraining_step(config.batch_size, where, config.dtype)
+    if config.bootstrap:
+        yield programs.bootstrap_block(where)
+
+
+def as_json(row: Compiled) -> dict[str, Any]:
+    """A row of compile_check.json."""
+    return {
+        **row._asdict(),
+        "collectives": dict(row.collectives),
+        "memory": row.memory,
+        "seconds": round(row.seconds, 2),
+    }
+
+
+def _largest(name: str, config: ConfigDict, target: Target) -> int:
+    model, _, step = name.partition(" ")
+
+    def compile_batch(batch_size: int) -> Compiled:
+        where = programs.place(target.devices[:1])
+        if step == "pretraining":
+            program = programs.pretraining_step(batch_size, where, config.dtype)
+        else:
+            program = programs.of_model(model, step, batch_size, where, config.dtype)
+        return measure.compile_for(program, target._replace(local=False), config.dtype)
+
+    return largest.largest_batch(compile_batch, target.chip.memory, config.batch_size).batch_size
+
+
+def _about(config: ConfigDict, target: Target, devices: int) -> dict[str, Any]:
+    return {
+        "topology": target.name,
+        "devices": devices,
+        "chip": asdict(target.chip),
+        "batch_size": config.batch_size,
+        "dtype": config.dtype,
+        "versions": {"ecgjax": ecgjax.__version__, **{name: metadata.version(name) for name in ("jax", "jaxlib")}},
+    }
