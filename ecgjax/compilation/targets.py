@@ -80,7 +80,7 @@ def _opened(name: str, platform: str, **description: Any) -> Target:
     import jax
     from jax.experimental import topologies
 
-    jax.config.update("jax_platforms", "cpu")  # this machine's accelerators are not wanted, nor complaints of their lack
+    jax.config.update("jax_platforms", "cpu")  # no accelerator here is wanted, nor complaints of its lack
     try:
         devices: list[Any] = list(topologies.get_topology_desc(platform=platform, **description).devices)
     except Exception as error:  # of several kinds, by what is missing
