@@ -224,7 +224,8 @@ def _latex(table: ReportTable) -> str:
 
     columns = len(table.models)
     lines = ["\\begin{table}", "\\centering", f"\\caption{{{_escape_latex(table.caption)}}}"]
-    lines += [f"\\label{{{table.label}}}", "\\resizebox{\\textwidth}{!}{%"]
+    # The class leaves no space below a caption that stands above.
+    lines += [f"\\label{{{table.label}}}", "\\vspace{\\abovecaptionskip}", "\\resizebox{\\textwidth}{!}{%"]
     lines += [f"\\begin{{tabular}}{{l{'r' * columns}}}", "\\toprule"]
     lines += [" & ".join(["", *map(_escape_latex, table.models)]) + " \\\\"]
     for head, rows in table.sections:
