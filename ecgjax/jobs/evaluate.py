@@ -104,9 +104,9 @@ def _validate(setting: Setting, state: TrainState) -> dict[str, float]:
 
 
 def _predict(setting: Setting, state: TrainState, split: str) -> Scores:
-    data, program = setting.subject.data, setting.program
-    found, batch_size = [], setting.subject.config.batch_size
-    for item in evaluation_iterator(data.store, data.rows[split], setting.cutter, batch_size=batch_size):
+    data, program, found = setting.subject.data, setting.program, []
+    options = {"batch_size": setting.subject.config.batch_size, "sharding": setting.sharding}
+    for item in evaluation_iterator(data.store, data.rows[split], setting.cutter, **options):
         # The device runs ahead; the host waits where the scores are gathered.
         found.append((item, *program.predict(state, program.frozen, setting.cutter, item)))
     return outcome.gather(data, split, found)

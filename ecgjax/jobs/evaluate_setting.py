@@ -17,6 +17,7 @@ from ecgjax.evaluation.metrics import Absent
 from ecgjax.models.model import Model, load_model
 from ecgjax.tasks import HeadRun, Task
 from ecgjax.training import supervised
+from ecgjax.training.mesh import batch_sharding, make_mesh, sharded
 from ecgjax.training.optimiser import group_table
 from ecgjax.training.run_directory import RunDirectory
 from ecgjax.training.supervised import Program
@@ -43,6 +44,7 @@ class Setting(NamedTuple):
     program: Program
     batches: grain.DatasetIterator
     steps_per_epoch: int
+    sharding: jax.sharding.Sharding | None  # of batches; None: there is one device
 
 
 class Parts:
@@ -85,6 +87,12 @@ def check(config: ConfigDict) -> None:
         )
     metrics.check_choice("config.protocol", config.protocol, tuple(ABSENT))
     metrics.check_choice("config.data.crops", config.data.crops, ("random", "fixed"))
+    metrics.check_choice("config.data.features", config.data.features, ("float32", "bfloat16"))
+    if config.data.features != "float32" and mode.trains_encoder:
+        raise UserError(
+            f"config.data.features is {config.data.features!r} in mode {config.mode}; expected 'float32': it trains "
+            "the encoder"
+        )
     if config.data.seed is not None and config.data.seed < 0:
         raise UserError(f"config.data.seed is {config.data.seed}; expected 0 or more, or none")
     metrics.check_choice("config.interval.unit", config.interval.unit, ("record", "patient"))
@@ -121,17 +129,26 @@ def load(
     return Subject(config, directory, head_run, reported, model, parts.subset(config, data))
 
 
-def stream(subject: Subject) -> tuple[Cutter, grain.DatasetIterator, int]:
-    """What cuts crops of all splits, the training batches, and how many of these make an epoch."""
+def cutter_of(subject: Subject, sharding: jax.sharding.Sharding | None = None) -> Cutter:
+    """What cuts crops of all splits, for batches that lie so over the devices."""
     config, data, spec = subject.config, subject.data, subject.model.spec
-    cutter = make_cutter(
+    return make_cutter(
         data.store,
         np.concatenate(list(data.rows.values())),
         placement=config.data.placement,
         protocol="paper" if config.protocol == "paper" else "default",
         seconds=spec.seconds,
         sampling_rate=spec.sampling_rate,
+        sharding=sharding,
     )
+
+
+def stream(
+    subject: Subject, sharding: jax.sharding.Sharding | None = None
+) -> tuple[Cutter, grain.DatasetIterator, int]:
+    """What cuts crops of all splits, the training batches, and how many of these make an epoch."""
+    config, data = subject.config, subject.data
+    cutter = cutter_of(subject, sharding)
     batches, _ = training_iterator(
         data.store,
         data.rows["train"],
@@ -139,8 +156,9 @@ def stream(subject: Subject) -> tuple[Cutter, grain.DatasetIterator, int]:
         seed=config.seed if config.data.seed is None else config.data.seed,
         epochs=config.epochs,
         crops=config.data.crops,
-        seconds=spec.seconds,
+        seconds=subject.model.spec.seconds,
         cutter=cutter,
+        sharding=sharding,
     )
     return cutter, batches, len(data.rows["train"]) // config.batch_size
 
@@ -153,7 +171,9 @@ def set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, repor
     """
     subject = load(config, directory, head_run, reported, Parts())
     directory.write_environment(seed=config.seed, data={"fingerprint": subject.data.store.fingerprint})
-    cutter, batches, steps = stream(subject)
+    mesh = make_mesh(1, config.batch_size)
+    sharding = batch_sharding(mesh)
+    cutter, batches, steps = stream(subject, sharding)
     program = supervised.build(
         subject.model,
         supervised.get_mode(config.mode),
@@ -165,7 +185,10 @@ def set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, repor
         seed=config.seed,
         paper_groups=config.protocol == "paper",
     )
-    return Setting(subject, cutter, program, batches, steps)
+    if sharding is not None:  # several devices share each batch
+        state, frozen = jax.device_put((program.state, program.frozen), sharded(mesh))
+        program = program._replace(state=state, frozen=frozen)
+    return Setting(subject, cutter, program, batches, steps, sharding)
 
 
 def announce(setting: Setting) -> None:

@@ -11,6 +11,7 @@ from ecgjax import chips
 from ecgjax.reporting import sweep_tables
 from ecgjax.sweep import costs, feature_choice, summary
 from ecgjax.sweep.cells import Cell
+from ecgjax.sweep.stacking import stacking
 from ecgjax.sweep.units import units
 
 _CHIPS = ("TPU v5e", "TPU v6e", "A100 80GB", "H100 SXM", "B200")
@@ -34,7 +35,7 @@ def show(cells: Sequence[Cell], store: Path | None, config: ConfigDict, console:
     if cells:
         console.print(sweep_tables.plan_table(cells, estimated, done, console.width))
     left = [cell for cell in cells if cell.name not in done]
-    programs = units(left)
+    programs = units(left, stacking=stacking())
     choices = feature_choice.decide(
         programs,
         estimated,

@@ -19,6 +19,7 @@ from ecgjax.sweep import locks, summary
 from ecgjax.sweep.bucket_sweep import BucketSweep
 from ecgjax.sweep.cell_folder import ERROR, LOG, adopt, disk_is_full, logged, out_of_memory, write_error
 from ecgjax.sweep.cells import Cell
+from ecgjax.sweep.stacking import stacking
 from ecgjax.sweep.status import Status
 from ecgjax.sweep.units import FOLDER as UNITS
 from ecgjax.sweep.units import Unit, units
@@ -66,7 +67,7 @@ def run(
             left[cell.name] = retries
     if not left:
         return
-    planned = units(cells) if run_cell is None else [Unit((cell,), "single") for cell in cells]
+    planned = units(cells, stacking=stacking()) if run_cell is None else [Unit((cell,), "single") for cell in cells]
     waiting = [unit for unit in planned if any(cell.name in left for cell in unit.cells)]
     run_cell = run_cell or _evaluate()
     gc.collect()

@@ -25,12 +25,11 @@ from ecgjax.data.cutter import Cutter, Item
 from ecgjax.errors import UserError, disk_errors
 from ecgjax.evaluation.labelled import Labelled
 from ecgjax.jobs import evaluate_outcome as outcome
-from ecgjax.jobs.evaluate_setting import Parts, Subject, check, load, size, stream
+from ecgjax.jobs.evaluate_setting import Parts, Subject, check, load, size
 from ecgjax.reporting import evaluation_report
-from ecgjax.sweep import cell_folder
+from ecgjax.sweep import cell_folder, programs
 from ecgjax.sweep.cells import Cell
 from ecgjax.sweep.units import FOLDER, Unit
-from ecgjax.training import fused_heads, supervised
 from ecgjax.training.cached_features import FeatureSource
 from ecgjax.training.checkpoints import Checkpoints
 from ecgjax.training.interrupt import Interrupt
@@ -102,6 +101,7 @@ class _Unit:
         runs: in the program's order.
         total: steps of all epochs.
         steps: of one.
+        sharding: of evaluation batches over devices.
         kept: validation batches with their features, None if they are computed anew.
         losses: (runs,) of each step of this epoch.
     """
@@ -113,6 +113,7 @@ class _Unit:
     runs: list[_Run]
     total: int
     steps: int
+    sharding: jax.sharding.Sharding | None = None
     kept: list[tuple[Item, dict[str, Any]]] | None = None
     losses: list[Any] = field(default_factory=list)
 
@@ -215,13 +216,21 @@ def _begin(unit: Unit, wanted: set[str], store: Path, report: Report) -> _Unit |
     if not any(run.mine for run in runs):
         return None
     _check_same_records(runs)
-    source, batches, steps = stream(runs[0].subject)
-    program = fused_heads.build(runs[0].subject.model, [_head(run.subject) for run in runs])
+    started = programs.start(unit.kind, [run.subject for run in runs])
     for run in runs:
         if run.mine:
             with cell_folder.logged(store / run.cell.name):
-                print(f"trained with {len(runs) - 1} other heads on one frozen encoder, {steps} steps in an epoch")
-    return _Unit(program, program.state, source, batches, runs, runs[0].subject.config.epochs * steps, steps)
+                print(f"{started.said}, {started.steps} steps in an epoch")
+    return _Unit(
+        started.program,
+        started.program.state,
+        started.source,
+        started.batches,
+        runs,
+        runs[0].subject.config.epochs * started.steps,
+        started.steps,
+        started.sharding,
+    )
 
 
 def _members(folder: Path) -> set[str]:
@@ -245,19 +254,6 @@ def _subject(cell: Cell, folder: Path, parts: Parts, mine: bool) -> Subject:
             subject = load(config, directory, head_run, reported, parts)
             directory.write_environment(seed=config.seed, data={"fingerprint": subject.data.store.fingerprint})
     return subject
-
-
-def _head(subject: Subject) -> fused_heads.Head:
-    config, data = subject.config, subject.data
-    return fused_heads.Head(
-        supervised.get_mode(config.mode),
-        data.n_classification,
-        data.n_regression,
-        config.learning_rate,
-        config.weight_decay,
-        config.seed,
-        data.targets,
-    )
 
 
 def _check_same_records(runs: Sequence[_Run]) -> None:
@@ -363,8 +359,8 @@ def _predicted(unit: _Unit, split: str, *, best: bool) -> list[tuple[Item, list[
 
 
 def _items(unit: _Unit, split: str) -> Iterator[Item]:
-    batch_size = unit.runs[0].subject.config.batch_size
-    return evaluation_iterator(unit.data.store, unit.data.rows[split], unit.source, batch_size=batch_size)
+    options = {"batch_size": unit.runs[0].subject.config.batch_size, "sharding": unit.sharding}
+    return evaluation_iterator(unit.data.store, unit.data.rows[split], unit.source, **options)
 
 
 def _position(item: Item) -> Item:
@@ -403,6 +399,7 @@ def _test(unit: _Unit, seconds: float, saver: _Saver, interrupt: Interrupt, repo
                 training_seconds=seconds / len(unit.runs),
                 started=started,
             )
+            outcome.save_weights(subject, parts["params"], parts["rest"])
             subject.directory.finish()
             evaluation_report.show(folder)
         report.finished(run.cell)
