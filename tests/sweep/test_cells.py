@@ -4,6 +4,7 @@ import pytest
 
 from ecgjax import numerics
 from ecgjax.errors import UserError
+from ecgjax.jobs.evaluate_setting import check
 from ecgjax.models.model import load_model
 from ecgjax.models.weights import save_weights
 from ecgjax.sweep import cells
@@ -139,3 +140,23 @@ def test_what_cannot_be_is_refused(store, tmp_path):
         _cell(store, {"model": "ecg_cpc"}, tmp_path)
     with pytest.raises(MissingError, match=r"ptbxl: no such folder; expected a store, as made by .* ptbxl"):
         resolve({**S4, "task": "ptbxl_all"}, {}, None, str(tmp_path))
+
+
+def test_rounding_of_features_is_part_of_a_cell_where_the_encoder_is_frozen(store):
+    def cell(mode, dtype, **more):
+        common = {"data.store": str(store), "data.labels": "labels"}
+        return resolve({"model": "s4", "mode": mode, "data.features": dtype, **more}, common, None, None)
+
+    exact, rounded = cell("linear", "float32"), cell("linear", "bfloat16")
+    assert exact.name != rounded.name
+    assert exact.group != rounded.group
+    # Where the encoder is trained nothing is stored, and nothing rounded.
+    assert cell("finetune", "bfloat16").name == cell("finetune", "float32").name
+    check(cell("finetune", "bfloat16").config())
+    config = cell("finetune", "float32").config()
+    config.data.features = "bfloat16"
+    with pytest.raises(UserError, match=r"config.data.features is 'bfloat16' in mode finetune; expected 'float32'"):
+        check(config)
+    config.data.features = "float16"
+    with pytest.raises(UserError, match=r"config.data.features"):
+        check(config)
