@@ -1,5 +1,6 @@
 """Cells that run as one program end as each would have ended alone."""
 
+import contextlib
 import json
 import signal
 
@@ -15,11 +16,22 @@ from ecgjax.training import fused_heads
 from ecgjax.training.checkpoints import Checkpoints
 from tests.sweep import fused
 
+pytestmark = pytest.mark.usefixtures("tiny")
 STEPS = 64 // 16
+DRAW, KEEP = evaluate_outcome.evaluation_report.draw, evaluate_outcome.cell_values.keep
+
+
+@pytest.fixture(scope="module", autouse=True)
+def undrawn():
+    """Figures, and what reports can make again, are left out: they take longer than the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate_outcome.evaluation_report, "draw", lambda folder: None)
+        patch.setattr(evaluate_outcome.cell_values, "keep", lambda folder: None)
+        yield
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory, tiny):
     return fused.save(tmp_path_factory.mktemp("weights"))
 
 
@@ -62,9 +74,19 @@ def test_cells_equal_those_run_alone(store, weights, whole, tmp_path):
         assert "trained with 8 other heads" in (folder / "log.txt").read_text()
 
 
+def test_all_files_of_a_run_are_there(store, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate_outcome.evaluation_report, "draw", DRAW)
+    monkeypatch.setattr(evaluate_outcome.cell_values, "keep", KEEP)
+    axes = product(fixed({"model": "tiny", "data.labels": "labels"}), axis("mode", ["linear", "frozen"]))
+    config = fused.config(store, weights, axes, **{"common.epochs": 1})
+    sweep.run(config, tmp_path / "fused")
+    for cell in plan.make(config).cells[:1]:
+        fused.check_equal(tmp_path / "fused" / "cells" / cell.name, fused.run_alone(cell, tmp_path / "alone"))
+
+
 def test_a_head_that_diverges_fails_alone(store, weights, tmp_path, capsys):
     rates = [1e-3, 3e38, 1e-2]
-    axes = product(fixed({"model": "ecg_cpc", "mode": "frozen", "data.labels": "labels"}), axis("learning_rate", rates))
+    axes = product(fixed({"model": "tiny", "mode": "linear", "data.labels": "labels"}), axis("learning_rate", rates))
     config = fused.config(store, weights, axes, retries=1)
     calm, wild, warm = plan.make(config).cells
     with pytest.raises(SystemExit):
@@ -78,7 +100,7 @@ def test_a_head_that_diverges_fails_alone(store, weights, tmp_path, capsys):
     assert not (tmp_path / "three" / "cells" / wild.name / "DONE").exists()
     assert not (tmp_path / "three" / "cells" / FOLDER).exists()
     without = product(
-        fixed({"model": "ecg_cpc", "mode": "frozen", "data.labels": "labels"}), axis("learning_rate", rates[::2])
+        fixed({"model": "tiny", "mode": "linear", "data.labels": "labels"}), axis("learning_rate", rates[::2])
     )
     sweep.run(fused.config(store, weights, without), tmp_path / "two")
     for cell in (calm, warm):
@@ -165,14 +187,15 @@ def test_a_unit_that_is_too_large_is_halved_until_it_fits(store, weights, whole,
 
     def limited(model, heads):
         built.append(len(heads))
-        if len(heads) > 3:
+        if len(heads) > 2:
             raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 5 bytes")
         return build(model, heads)
 
     monkeypatch.setattr(fused_heads, "build", limited)
-    sweep.run(fused.config(store, weights, retries=0), tmp_path)
-    assert built == [9, 5, 3, 2, 4, 2, 2]
-    for cell in _cells(store, weights):
+    config = fused.config(store, weights, fused.mixed()[:5], retries=0)
+    sweep.run(config, tmp_path)
+    assert built == [5, 3, 2, 2]  # and the fifth as a cell alone
+    for cell in plan.make(config).cells:
         fused.check_equal(tmp_path / "cells" / cell.name, whole / "cells" / cell.name)
 
 
@@ -191,8 +214,6 @@ def test_a_finished_and_a_locked_cell_are_left_out(store, weights, whole, tmp_pa
     monkeypatch.setattr(fused_heads, "build", building)
     folder = tmp_path / "cells" / cells[1].name
     folder.mkdir()
-    import contextlib
-
     holder = contextlib.ExitStack()
     assert holder.enter_context(locks.held(folder))
     sweep.run(config, tmp_path)
@@ -203,7 +224,7 @@ def test_a_finished_and_a_locked_cell_are_left_out(store, weights, whole, tmp_pa
 
 
 def test_a_cell_that_cannot_be_set_up_fails_alone(store, weights, tmp_path):
-    axes = product(fixed({"model": "ecg_cpc", "mode": "linear"}), axis("data.labels", ["labels", "lables", "joint"]))
+    axes = product(fixed({"model": "tiny", "mode": "linear"}), axis("data.labels", ["labels", "lables", "joint"]))
     with pytest.raises(SystemExit):
         sweep.run(fused.config(store, weights, axes, retries=0, **{"common.epochs": 1}), tmp_path)
     status = _status(tmp_path)
@@ -213,15 +234,21 @@ def test_a_cell_that_cannot_be_set_up_fails_alone(store, weights, tmp_path):
 
 def test_features_of_validation_are_computed_once_where_they_fit(store, weights, whole, tmp_path, monkeypatch):
     config = fused.config(store, weights)
-    monkeypatch.setattr(train_unit, "KEPT_BYTES", 0)
     seen, build = [], fused_heads.build
 
     def counted(*arguments):
         program = build(*arguments)
-        return program._replace(features=lambda *own: (seen.append(1), program.features(*own))[1])
+        assert program.features is not None
+        predict = program.predict
+        return program._replace(predict=lambda *own: (seen.append(type(own[1]).__name__), predict(*own))[1])
 
     monkeypatch.setattr(fused_heads, "build", counted)
+    sweep.run(config, tmp_path / "kept")
+    assert seen == ["FeatureSource"] * 3 + ["Cutter"]  # three epochs, then the test
+    seen.clear()
+    monkeypatch.setattr(train_unit, "KEPT_BYTES", 0)
     sweep.run(config, tmp_path)
+    assert seen == ["Cutter"] * 4
     for cell in _cells(store, weights):  # the same where they are not kept
         fused.check_equal(tmp_path / "cells" / cell.name, whole / "cells" / cell.name, 1e-6)
 
