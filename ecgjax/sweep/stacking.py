@@ -23,6 +23,10 @@ from ecgjax.sweep.units import Stacking
 LARGE = 50_000_000
 """Parameters from which a cell has a device to itself: the transformers of 85 million and more. The others have up to
 31 million (Net1D)."""
+LARGE_ON_CPU = 1_000_000
+"""The same for a CPU, whose cores a large cell keeps busy by itself. Small ones gain the compilations: 4 of width 32
+compile in 26 s instead of 60 (S4) and in 71 instead of 132 (ECG-CPC), and then take 0.9 and 1.4 times the processor
+time (`benchmarks/stacked.py`, on two busy cores)."""
 MOST_PER_DEVICE = 8
 SHARE = 0.5
 """Of a device's memory, for the cells; signals take up to `ecgjax.data.device_dataset.SHARE`."""
@@ -49,26 +53,27 @@ class Sizes(NamedTuple):
 def stacking(devices: Sequence[jax.Device] | None = None) -> Stacking:
     """The rule for these devices, None: all of this process; see `ecgjax.sweep.units.units`."""
     devices = jax.local_devices() if devices is None else devices
-    memory = memory_of(devices)
+    memory, large = memory_of(devices), LARGE_ON_CPU if devices[0].platform == "cpu" else LARGE
 
     def rule(cell: Cell) -> tuple[str, int] | None:
-        most = stack_size(cell, memory, len(devices))
+        most = stack_size(cell, memory, len(devices), large)
         return (common(cell), most) if most > 1 else None
 
     return rule
 
 
-def stack_size(cell: Cell, memory: float, devices: int) -> int:
+def stack_size(cell: Cell, memory: float, devices: int, large: int = LARGE) -> int:
     """Cells like this one in a program; 1: it is trained alone, on all devices.
 
     Args:
         cell: one that trains its encoder.
         memory: of a device, bytes.
         devices: how many.
+        large: parameters from which a cell has a device to itself.
     """
     sizes = sizes_of(cell.model, json.dumps(cell.identity["arguments"], sort_keys=True))
     needed = COPIES * sizes.variables + cell.settings["batch_size"] * sizes.activations
-    per_device = min(int(SHARE * memory / needed), MOST_PER_DEVICE if sizes.parameters < LARGE else 1)
+    per_device = min(int(SHARE * memory / needed), MOST_PER_DEVICE if sizes.parameters < large else 1)
     return max(devices * per_device, 1)
 
 

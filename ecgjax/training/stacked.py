@@ -185,7 +185,14 @@ def _parts(state: TrainState) -> dict[str, Any]:
 
 
 def form_of(platform: str) -> Form:
-    """How several runs are computed on one device."""
+    """How several runs are computed on one device.
+
+    On a CPU one after the other in a loop: there `jax.vmap` makes grouped convolutions of a stack's, which are slow.
+    Processor time of a step of 4 runs of batch 16, by `jax.vmap`, loop, written out, and as 4 programs: S4 of width 128
+    with 2 layers 423, 263, 397 and 363 ms; ECG-CPC of width 32 with 1 layer 106, 90, 97 and 58 ms. Written out compiles
+    as often as there are runs. On accelerators `jax.vmap` fills the device, which is what stacking is for; no figure
+    was taken there.
+    """
     return "map" if platform == "cpu" else "vmap"
 
 

@@ -1,0 +1,129 @@
+"""Stacked fine-tuning of 4 small cells against the same 4 one after the other, on 4 virtual devices and on 1.
+
+    python -m benchmarks.stacked [--model=ecg_cpc] [--width=64] [--layers=1] [--cells=4] [--rounds=5] [--steps=5]
+
+For each number of devices, blocks of steps of both kinds alternate in one process, after one step that compiles:
+"stacked" makes one step of all cells as a program on the mesh, "sequential" one step of each cell in turn, as
+`ecgjax.jobs.evaluate` does on those devices: its batches shared out among them. Virtual devices share the cores of this
+machine, so at best as many run at a time; a ratio here says what the program's shape costs, not what accelerators gain.
+Prints a table, wall time and processor time per step of all cells, and their ratio; then the time to compile, which a
+stacked program needs once and the cells once each.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+
+DEVICES = (4, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="ecg_cpc,s4")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--layers", type=int, default=1)
+    parser.add_argument("--cells", type=int, default=4)
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--devices", type=int, default=0, help="only for the processes that this one starts")
+    options = parser.parse_args()
+    if options.devices:
+        for model in options.model.split(","):
+            measure(model, options)
+        return
+    print(f"{os.cpu_count()} cores; {options.cells} cells of width {options.width}, batch {options.batch_size}")
+    print("model    devices  kind        wall ms    CPU ms  compile s")
+    for devices in DEVICES:
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        command = [sys.executable, "-m", "benchmarks.stacked", *sys.argv[1:], f"--devices={devices}"]
+        subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}, check=True)
+
+
+def measure(name: str, options: argparse.Namespace) -> None:
+    """Prints the rows of one model on this process's devices."""
+    import statistics
+    import time
+    from collections.abc import Callable
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from ecgjax.data.batches import BatchPlan, iterate
+    from ecgjax.data.cutter import make_cutter
+    from ecgjax.data.embedded import synthetic_store
+    from ecgjax.data.store import open_store
+    from ecgjax.models.model import load_model
+    from ecgjax.training import stacked, supervised
+    from ecgjax.training.mesh import batch_sharding, make_mesh, sharded
+
+    jax.config.update("jax_default_matmul_precision", "highest")
+    store = open_store(synthetic_store())
+    rows, lengths = store.rows("train"), store.records["samples"].to_numpy()
+    targets = store.targets(next(iter(store.label_sets()))).astype(np.float32)
+    seeds = range(options.cells)
+    models = [load_model(name, None, seed, width=options.width, layers=options.layers) for seed in seeds]
+    spec, mode = models[0].spec, supervised.MODES["finetune"]
+    place = {"seconds": spec.seconds, "sampling_rate": spec.sampling_rate, "placement": "device"}
+    common = {"n_classification": targets.shape[1], "n_regression": 0}
+
+    def plan(seed: int, window: int) -> BatchPlan:
+        return BatchPlan(rows, lengths, window=window, batch_size=options.batch_size, seed=seed, epochs=10_000)
+
+    mesh = make_mesh(options.cells, options.batch_size)
+    cutter = make_cutter(store, rows, **place, sharding=batch_sharding(mesh))  # type: ignore[arg-type]
+    runs = [stacked.Run(model, 1e-3, 0.1, 1e-3, seed, targets) for seed, model in zip(seeds, models, strict=True)]
+    together = stacked.build(runs, mode, mesh=mesh, **common)
+    batches = stacked.batches(store, [plan(seed, cutter.window) for seed in seeds], cutter, mesh)
+    state = [together.state]
+
+    def stacked_step() -> None:
+        state[0], loss = together.step(state[0], cutter, next(batches))
+        jax.block_until_ready(loss)
+
+    one = make_mesh(1, options.batch_size)
+    sharding = batch_sharding(one)
+    whole = make_cutter(store, rows, **place, sharding=sharding)  # type: ignore[arg-type]
+    known = jax.device_put(jnp.asarray(targets), sharded(one))
+    cells = []
+    for seed, model in zip(seeds, models, strict=True):
+        program = supervised.build(
+            model, mode, learning_rate=1e-3, rate_factor=0.1, weight_decay=1e-3, seed=seed, **common
+        )
+        begun = jax.device_put(program.state, sharded(one))
+        cells.append([program, begun, iterate(store, plan(seed, whole.window), whole, sharding)])
+
+    def sequential_step() -> None:
+        for cell in cells:
+            cell[1], loss = cell[0].step(cell[1], cell[0].frozen, whole, next(cell[2]), known)
+            jax.block_until_ready(loss)
+
+    kinds: dict[str, Callable[[], None]] = {"stacked": stacked_step, "sequential": sequential_step}
+    compiled: dict[str, float] = {}
+    wall: dict[str, list[float]] = {kind: [] for kind in kinds}
+    processor: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for kind, step in kinds.items():
+        begun = time.perf_counter()
+        step()
+        compiled[kind] = time.perf_counter() - begun
+    for number in range(options.rounds):
+        for kind in sorted(kinds, reverse=number % 2 == 0):  # what drifts in the machine touches both alike
+            begun, used = time.perf_counter(), time.process_time()
+            for _ in range(options.steps):
+                kinds[kind]()
+            wall[kind].append((time.perf_counter() - begun) / options.steps)
+            processor[kind].append((time.process_time() - used) / options.steps)
+    devices = jax.device_count()
+    for kind in kinds:
+        w, p = (1e3 * statistics.median(values[kind]) for values in (wall, processor))
+        print(f"{name:8} {devices:7}  {kind:10} {w:8.1f}  {p:8.1f}  {compiled[kind]:9.1f}")
+    for what, values in (("wall", wall), ("CPU", processor)):
+        ratios = [b / a for a, b in zip(values["stacked"], values["sequential"], strict=True)]
+        print(f"{name:8} {devices:7}  sequential / stacked, {what} time: {statistics.median(ratios):.2f}")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
