@@ -10,7 +10,9 @@ CPU cores. The paper's study, with fine-tuned foundation models against S4 train
         --config.models.ecg_jepa.weights=DIR
 
 Any task can be named. Each training is an ordinary evaluation in a folder of its own; finished ones are skipped, so
-kill it and start the same command again. --config.cells=DIR shares them with another study, e.g. of more models.
+kill it and start the same command again. --config.cells=DIR shares them with another study, e.g. of more models;
+--config.runs=DIR takes finished runs of the same configs from anywhere below DIR, e.g. those of
+configs/sweep_label_efficiency.py, and trains what is not there.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -55,6 +57,7 @@ def get_config(choice: str = "") -> ConfigDict:
     config.seeds = (0,)  # errors are averaged over them; another seed is another nested subset, too
     config.at = (250, 500, 1000)  # numbers of the baseline's records at which needs are compared; and all it has
     config.cells = config_dict.placeholder(str)  # folder of the trainings; none: WORKDIR/cells
+    config.runs = config_dict.placeholder(str)  # folder with finished runs, such as a sweep's, to use instead
     if reduced:
         config.epochs, config.batch_size, config.at = 8, 16, (100, 200)
         config.data.validation = "full"  # an eighth of 60 records is too few to choose an epoch by

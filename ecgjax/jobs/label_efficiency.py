@@ -31,7 +31,6 @@ label_efficiency.json (format 1; numbers that are not defined are null):
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,8 @@ from ecgjax.evaluation.joint import joint
 from ecgjax.evaluation.label_efficiency import describe, learners
 from ecgjax.evaluation.labelled import Labelled
 from ecgjax.evaluation.predictions import Predictions, read_predictions
-from ecgjax.jobs import evaluate
+from ecgjax.jobs import evaluate, finished
+from ecgjax.jobs.finished import Training
 from ecgjax.models import weights as weights_io
 from ecgjax.reporting import efficiency_report
 from ecgjax.training.run_directory import RunDirectory
@@ -56,26 +56,7 @@ from ecgjax.training.run_directory import RunDirectory
 FORMAT, KIND = 1, "ecgjax label efficiency"
 RESULTS = efficiency_report.RESULTS
 ERRORS = {"auroc": "1 − macro AUROC", "mae": "mean absolute error (standard deviations)"}
-_OWN = ("job", "models", "baseline", "ratios", "seeds", "at", "cells")
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """One training.
-
-    Attributes:
-        name: of the model in the study.
-        ratio: of the training records.
-        seed: of the training.
-        path: of its run.
-        config: of its run.
-    """
-
-    name: str
-    ratio: float
-    seed: int
-    path: Path
-    config: ConfigDict
+_OWN = ("job", "models", "baseline", "ratios", "seeds", "at", "cells", "runs")
 
 
 def run(config: ConfigDict, workdir: Path | None) -> None:
@@ -92,8 +73,10 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
         efficiency_report.show(directory.path)
         return
     cells = list(_plan(config, directory.path))
+    if config.runs:
+        cells = finished.instead(cells, Path(config.runs))
     for number, cell in enumerate(cells, 1):
-        done = RunDirectory.open(cell.path, cell.config).done
+        done = cell.taken or RunDirectory.open(cell.path, cell.config).done
         what = f"{cell.name}, ratio {efficiency_report.share(cell.ratio)}, seed {cell.seed}"
         print(f"\n=== training {number} of {len(cells)}: {what}{': done already' if done else ''}", flush=True)
         if not done:
@@ -117,7 +100,7 @@ def _check(config: ConfigDict) -> None:
         raise UserError(f"config.interval.kind is {config.interval.kind!r}; expected percentile for fitted curves")
 
 
-def _plan(config: ConfigDict, folder: Path) -> Iterator[_Cell]:
+def _plan(config: ConfigDict, folder: Path) -> Iterator[Training]:
     """All trainings, the smallest first, checked against the data before any of them starts."""
     trainings = Path(config.cells) if config.cells else folder / "cells"
     shared = {key: value for key, value in config.to_dict().items() if key not in _OWN}
@@ -145,7 +128,7 @@ def _plan(config: ConfigDict, folder: Path) -> Iterator[_Cell]:
                 # Fewer records than a batch would be no step at all.
                 cell.batch_size = min(config.batch_size, sizes[key])
                 share = efficiency_report.share(ratio).replace("/", "-")
-                yield _Cell(name, ratio, seed, trainings / name / f"ratio_{share}_seed_{seed}", cell)
+                yield Training(name, ratio, seed, trainings / name / f"ratio_{share}_seed_{seed}", cell)
     tested = [data.rows["test"] for data in loaded.values()]
     if not all(np.array_equal(rows, tested[0]) for rows in tested):
         raise UserError(
@@ -168,7 +151,7 @@ def _seconds(own: ConfigDict) -> float:
     return models.create(own.model, **{**stored, **given}).spec.seconds
 
 
-def _summarise(config: ConfigDict, cells: list[_Cell], folder: Path) -> dict[str, Any]:
+def _summarise(config: ConfigDict, cells: list[Training], folder: Path) -> dict[str, Any]:
     found = {(cell.name, cell.ratio, cell.seed): _read(cell.path) for cell in cells}
     paths = {(cell.name, cell.ratio, cell.seed): cell.path for cell in cells}
     ratios, seeds = sorted(config.ratios), list(config.seeds)

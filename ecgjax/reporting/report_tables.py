@@ -217,7 +217,9 @@ def _latex(table: ReportTable) -> str:
     def write(cell: Cell | None) -> str:
         if cell is None:
             return "--"
-        text = cell.text.replace(MISSING, "--")
+        value, bracket, interval = cell.text.replace(MISSING, "--").partition(" [")
+        # Below the value: side by side, ten models would be too small to read on a page.
+        text = f"\\shortstack[r]{{{value}\\\\{{\\scriptsize [{interval}}}}}" if bracket else value
         text = f"\\textbf{{{text}}}" if cell.bold else text
         raised = ("" if cell.rank is None else f"{cell.rank:g}") + ("\\dagger" if cell.seen else "")
         return text + (f"$^{{{raised}}}$" if raised else "")
@@ -232,7 +234,9 @@ def _latex(table: ReportTable) -> str:
         lines.append("\\midrule")
         if head:
             lines.append(f"\\multicolumn{{{columns + 1}}}{{l}}{{\\textit{{{_escape_latex(head)}}}}} \\\\")
-        lines += [" & ".join([_escape_latex(name), *map(write, cells)]) + " \\\\" for name, cells in rows]
+        for name, cells in rows:
+            stacked = any(cell is not None and " [" in cell.text for cell in cells)
+            lines.append(" & ".join([_escape_latex(name), *map(write, cells)]) + " \\\\" + "[3pt]" * stacked)
     lines += ["\\bottomrule", "\\end{tabular}}", "\\end{table}"]
     return "\n".join(lines) + "\n"
 

@@ -20,6 +20,8 @@ from ecgjax.evaluation import labelled, scaling
 from ecgjax.evaluation.collect import collect
 from ecgjax.jobs import evaluate, label_efficiency
 from ecgjax.reporting import efficiency_report
+from ecgjax.sweep.axes import axis, product
+from ecgjax.sweep.cells import resolve
 from ecgjax.training.checkpoints import Checkpoints
 from tests.jobs.evaluate_run import read_predictions, read_results
 
@@ -306,3 +308,25 @@ def test_choices():
     ):
         with pytest.raises(UserError, match=message):
             get_config(choice)
+
+
+def test_finished_runs_of_a_sweep_are_taken(store, tmp_path):
+    """What a sweep has trained elsewhere is not trained again; what it has not is."""
+    config = _config(store)
+    axes = product(axis("data.ratio", [1 / 2]), axis("mode", ["scratch", "linear"]))
+    common = {"model": "tiny", "task": "synthetic", "data.store": str(store), "data.labels": "labels", "epochs": 2}
+    common |= {"data.validation": "full", "batch_size": 24, "interval.replicates": 7}
+    swept = [resolve(point, common, None, None) for point in axes]
+    for cell in swept:
+        evaluate.run(cell.config(), tmp_path / "sweep" / "cells" / cell.name)
+    config.runs, started = str(tmp_path / "sweep"), []
+    with pytest.MonkeyPatch.context() as patch:
+        _spy(patch, tmp_path / "study" / "cells", started)
+        label_efficiency.run(config, tmp_path / "study")
+    assert sorted(started) == sorted(f"{name}/ratio_{share}_seed_0" for name in NAMES for share in ("1", "1-4"))
+    found = _read(tmp_path / "study")["models"]
+    for name, cell in zip(NAMES, swept, strict=True):
+        assert found[name]["runs"][0][1] == (tmp_path / "sweep" / "cells" / cell.name).as_posix()
+    config.runs = str(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"config\.runs: .*nowhere: no such folder"):
+        label_efficiency.run(config, tmp_path / "other")
