@@ -100,7 +100,7 @@ def test_latex_is_balanced(report: dict) -> None:
     text = report_tables.as_latex(report)
     assert_balanced(text)
     assert text.count("\\begin{table}") == text.count("\\end{table}") == 9
-    rows = [line for line in text.splitlines() if line.endswith("\\\\") and "multicolumn" not in line]
+    rows = [line for line in text.splitlines() if line.endswith(("\\\\", "\\\\[3pt]")) and "multicolumn" not in line]
     assert {line.count(" & ") for line in rows} == {10}
     assert len(rows) == 3 * (29 + 29 + 8)
     assert "CODE-15\\%" in text
