@@ -148,8 +148,7 @@ def show(report: dict[str, Any], folder: Path, console: Console | None = None) -
 
 
 _MOST_SHOWN = 20
-_PARTS = {"spread": ("min", "max", "sd"), "delong": ("se", "low", "high")}
-"""Of what a row may lack, and results.csv has columns for."""
+_PARTS = {"spread": ("min", "max", "sd"), "delong": ("se", "low", "high")}  # columns also where a row has none
 
 
 def _settings(config: ConfigDict) -> tuple[Bootstrap, Rules]:
@@ -180,10 +179,9 @@ def _build(
     kept = folder / REPORT_CELLS
     with disk_errors(folder):
         kept.mkdir(parents=True, exist_ok=True)
+    workers = config.workers or _processors()
     with _progress(len(found.cells)) as tick:
-        entries, excluded = rows.of_runs(
-            found.cells, settings, kept, workers=config.workers or _processors(), tick=tick
-        )
+        entries, excluded = rows.of_runs(found.cells, settings, kept, workers=workers, tick=tick)
     for source in found.reports:
         more, further = rows.of_report(source, settings, kept)
         entries, excluded = entries + more, excluded + further
