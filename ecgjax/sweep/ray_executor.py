@@ -22,12 +22,13 @@ from ml_collections import ConfigDict
 import ecgjax
 from ecgjax import numerics
 from ecgjax.errors import UserError, disk_errors
-from ecgjax.sweep import runner, summary
+from ecgjax.sweep import ray_cluster, runner, summary
 from ecgjax.sweep.bucket_sweep import BucketSweep
 from ecgjax.sweep.cells import Cell
 from ecgjax.sweep.status import Status
 from ecgjax.sweep.units import Unit, units
 from ecgjax.training.interrupt import Interrupt
+from ecgjax.training.supervised import MODES
 
 _POLL_SECONDS = 0.2
 _CANCEL_SECONDS = 2.0
@@ -85,16 +86,23 @@ def run(
     for cell in cells:
         if summary.finished(store / cell.name):
             status.finish(cell, summary.read(store / cell.name))
-    planned = units(cells) if run_cell is None else [Unit((cell,), "single") for cell in cells]
-    waiting = [unit for unit in planned if any(cell.name not in status.done for cell in unit.cells)]
-    if not waiting:
+    left = [cell for cell in cells if cell.name not in status.done]
+    if not left:
         return
-    ray = _import_ray()
+    ray = ray_cluster.import_ray()
     remote = BucketSweep(*bucket) if bucket else None
-    with _connected(ray, placing.address), _site(store, bucket) as site:
-        queue = _queue(ray)
-        task = ray.remote(**_options(ray, placing))(_run_unit)
+    with ray_cluster.connected(ray, placing.address), _site(store, bucket) as site:
+        queue = ray_cluster.queue(ray)
+        options = ray_cluster.task_options(ray, placing)
+        task = ray.remote(**options)(_run_unit)
         with Interrupt() as interrupt:
+            if run_cell is not None:
+                planned = tuple(Unit((cell,), "single") for cell in cells)
+            elif any(MODES[cell.mode].trains_encoder for cell in left):
+                planned = _ask(ray, ray.remote(**options)(_plan).remote(tuple(cells), site), interrupt)
+            else:
+                planned = units(cells)
+            waiting = [unit for unit in planned if any(cell.name not in status.done for cell in unit.cells)]
             pending = {task.remote(unit.cells, site, queue, retries, run_cell): unit for unit in waiting}
             cancelled = float("-inf")
             while pending:
@@ -112,6 +120,37 @@ def run(
                     _settle(ray, future, pending.pop(future), store, status, placing.restarts)
             if interrupt.signal is not None:
                 raise SystemExit(interrupt.exit_code)
+
+
+def _plan(cells: tuple[Cell, ...], site: _Site) -> tuple[Unit, ...]:
+    """A task: the units of cells for the devices that a task gets, which decide how many trainings are stacked."""
+    from ecgjax.sweep.stacking import stacking
+
+    _check(site, cells)
+    return units(cells, stacking=stacking())
+
+
+def _ask(ray: Any, future: Any, interrupt: Interrupt) -> Any:
+    """What a task returns.
+
+    Raises:
+        UserError: the task cannot run.
+        SystemExit: a signal came meanwhile.
+    """
+    while not ray.wait([future], timeout=_POLL_SECONDS)[0]:
+        if interrupt.signal is not None:
+            raise SystemExit(interrupt.exit_code)
+    try:
+        return ray.get(future)
+    except ray.exceptions.RayTaskError as error:
+        raise UserError(f"Ray: {_one_line(error.cause)}") from error
+    except ray.exceptions.RayError as error:
+        raise UserError(f"Ray: no worker stays alive ({type(error).__name__}); expected nodes with ecgjax") from error
+
+
+def _one_line(error: BaseException) -> str:
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    return f"{kind}{' '.join(str(error).split())}"[:300]
 
 
 def _run_unit(
@@ -174,8 +213,7 @@ def _settle(ray: Any, future: Any, unit: Unit, store: Path, status: Status, rest
         cause = error.cause
         if isinstance(cause, UserError):  # of the place, not of a cell
             raise UserError(str(cause)) from error
-        text = f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:300]
-        failures = {cell.name: (text, 1) for cell in unit.cells}
+        failures = {cell.name: (_one_line(cause), 1) for cell in unit.cells}
     except ray.exceptions.RayError as error:
         text = f"its worker was lost {restarts + 1} times ({type(error).__name__}); expected config.ray.restarts to do"
         failures = {cell.name: (text, restarts + 1) for cell in unit.cells}
@@ -185,35 +223,6 @@ def _settle(ray: Any, future: Any, unit: Unit, store: Path, status: Status, rest
             status.finish(cell, summary.read(store / cell.name))
         elif cell.name in failures and cell.name not in status.done:
             status.fail(cell, *failures[cell.name])
-
-
-def _import_ray() -> Any:
-    # No reports of use to Ray's makers; devices of a task without GPUs are left as they are, without a notice.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-        import ray.exceptions
-        import ray.util.queue
-        import ray.util.scheduling_strategies
-    except ImportError as error:
-        raise UserError(f"config.executor=ray: {error}; expected Ray: pip install 'ecgjax[ray]'") from error
-    return ray
-
-
-@contextmanager
-def _connected(ray: Any, address: str | None) -> Iterator[None]:
-    """A driver of the cluster at `address`, of that in $RAY_ADDRESS or on this machine, or of a new one here."""
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        text = " ".join(str(error).split())[:300]
-        where = address or os.environ.get("RAY_ADDRESS") or "on this machine"
-        raise UserError(f"config.ray.address: no Ray cluster {where} ({text}); expected HOST:PORT") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()  # ends this driver's tasks, if any are left
 
 
 @contextmanager
@@ -241,33 +250,3 @@ def _check(site: _Site, cells: Sequence[Cell]) -> None:
         os.chdir(site.folder)
     except OSError as error:
         raise UserError(f"{here}: no folder {site.folder}, where the driver was started; expected it there") from error
-
-
-def _queue(ray: Any) -> Any:
-    """On the driver's node: it is not lost with another one. Should it be killed, it loses only what was on its way."""
-    node = ray.get_runtime_context().get_node_id()
-    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
-    options = {"num_cpus": 0, "scheduling_strategy": here, "max_restarts": -1, "max_task_retries": -1}
-    return ray.util.queue.Queue(actor_options=options)
-
-
-def _options(ray: Any, placing: ConfigDict) -> dict[str, Any]:
-    """What a task asks of its node, and how often it is started again after its worker or node was lost."""
-    there = ray.cluster_resources()
-    wanted = {"CPU": placing.cpus, "GPU": placing.gpus, "TPU": placing.tpus}
-    if placing.gpus is None and placing.tpus is None:
-        found = next((kind for kind in ("GPU", "TPU") if there.get(kind)), None)
-        wanted |= {found: 1.0} if found else {}
-    wanted = {kind: amount for kind, amount in wanted.items() if amount}
-    for kind, amount in wanted.items():
-        most = max((node["Resources"].get(kind, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
-        if most < amount:
-            print(f"waiting for a Ray node with {amount:g} {kind}s; the largest has {most:g} now", flush=True)
-    return {
-        "num_cpus": wanted.pop("CPU", 0),
-        "num_gpus": wanted.get("GPU", 0),
-        "resources": {"TPU": wanted["TPU"]} if "TPU" in wanted else None,
-        # JAX keeps the devices that it began with: a process for each unit where they are handed out.
-        "max_calls": 1 if wanted else 0,
-        "max_retries": placing.restarts,
-    }
