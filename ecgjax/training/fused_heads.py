@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.sharding import NamedSharding
 from numpy.typing import NDArray
 
 from ecgjax.data.cutter import Item
@@ -22,6 +23,7 @@ from ecgjax.models.encoder import Encoder, Features, Variables
 from ecgjax.models.model import Model
 from ecgjax.training import optimiser, supervised
 from ecgjax.training.cached_features import FeatureSource
+from ecgjax.training.mesh import sharded
 from ecgjax.training.supervised import Mode
 from ecgjax.training.together import Source, Together
 
@@ -72,17 +74,29 @@ class _Bucket(NamedTuple):
     runs: NDArray[np.int32]
 
 
-def build(model: Model, runs: Sequence[Head]) -> Together:
+def build(model: Model, runs: Sequence[Head], sharding: NamedSharding | None = None) -> Together:
     """Stacks heads and compiles their functions.
 
-    The state is a list of a `BucketState` per bucket.
+    The state is a list of a `BucketState` per bucket. On several devices each passes its share of a batch through the
+    encoder, then all have the features of the whole batch, and each trains its share of the heads; heads that the
+    devices do not divide are trained by all.
 
     Args:
         model: the encoder with its weights, in evaluation mode.
         runs: the heads.
+        sharding: of a batch's records over devices, from `ecgjax.training.mesh.batch_sharding`; None: there is one.
     """
-    encoder = model.encoder
+    encoder, variables = model.encoder, model.variables
     buckets, state, own = _buckets(model, runs)
+    whole = None if sharding is None else sharded(sharding.mesh)  # type: ignore[arg-type]
+    lying = [whole if sharding is None or len(bucket.runs) % sharding.num_devices else sharding for bucket in buckets]
+    if sharding is not None:
+        state = [jax.device_put(heads, place) for heads, place in zip(state, lying, strict=True)]
+        own = [
+            {"run": jax.device_put(mine["run"], place), "targets": jax.device_put(mine["targets"], whole)}
+            for mine, place in zip(own, lying, strict=True)
+        ]
+        variables = jax.device_put(variables, whole)
     order = np.argsort(np.concatenate([bucket.runs for bucket in buckets]))
     kinds = sorted({heads.READS[bucket.head.kind] for bucket in buckets})
 
@@ -90,9 +104,9 @@ def build(model: Model, runs: Sequence[Head]) -> Together:
     def step(
         state: list[BucketState], variables: Variables, own: Any, source: Source, item: Item
     ) -> tuple[list[BucketState], Array]:
-        shared = None if np.ndim(item["record"]) > 1 else _features(encoder, variables, source, item)
+        shared = None if np.ndim(item["record"]) > 1 else _features(encoder, variables, source, item, whole)
         new, losses = [], []
-        for bucket, before, mine in zip(buckets, state, own, strict=True):
+        for bucket, before, mine, place in zip(buckets, state, own, lying, strict=True):
             if shared is not None:
                 axis, read = None, (shared, item["record"])
             else:  # every run has a batch of its own
@@ -101,7 +115,8 @@ def build(model: Model, runs: Sequence[Head]) -> Together:
             params, moments, values = jax.vmap(partial(_step_one, bucket, mine["targets"]), (0, 0, 0, axis, axis))(
                 before.params, before.optimiser, mine["run"], *read
             )
-            new.append(BucketState(params, moments, before.best))
+            after = BucketState(params, moments, before.best)
+            new.append(after if place is None else jax.lax.with_sharding_constraint(after, place))
             losses.append(values)
         return new, jnp.concatenate(losses)[order]
 
@@ -109,7 +124,7 @@ def build(model: Model, runs: Sequence[Head]) -> Together:
     def predict(
         state: list[BucketState], variables: Variables, source: Source, item: Item, best: bool
     ) -> list[tuple[Array, Array]]:
-        features = _features(encoder, variables, source, item)
+        features = _features(encoder, variables, source, item, whole)
         found = []
         for bucket, now in zip(buckets, state, strict=True):
 
@@ -143,18 +158,25 @@ def build(model: Model, runs: Sequence[Head]) -> Together:
 
     return Together(
         state,
-        lambda state, source, item: step(state, model.variables, own, source, item),
-        lambda state, source, item, best: predict(state, model.variables, source, item, best),
+        lambda state, source, item: step(state, variables, own, source, item),
+        lambda state, source, item, best: predict(state, variables, source, item, best),
         lambda state, improved: keep(state, jnp.asarray(improved)),
         one,
-        lambda source, item: features(model.variables, source, item),
+        lambda source, item: features(variables, source, item),
     )
 
 
-def _features(encoder: Encoder, variables: Variables, source: Source, item: Item) -> Features:
+def _features(
+    encoder: Encoder, variables: Variables, source: Source, item: Item, whole: NamedSharding | None = None
+) -> Features:
+    """Of an item; on several devices, whole on each."""
     if isinstance(source, FeatureSource):
         return source(item)
-    return encoder.apply(variables, source(item))[0]
+    found = encoder.apply(variables, source(item))[0]
+    if whole is None:
+        return found
+    sequence, pooled = jax.lax.with_sharding_constraint((found.sequence, found.pooled), whole)
+    return Features(sequence, pooled, taps={})
 
 
 def _buckets(model: Model, runs: Sequence[Head]) -> tuple[list[_Bucket], list[BucketState], list[dict[str, Any]]]:

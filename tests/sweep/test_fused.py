@@ -185,11 +185,11 @@ def test_sigterm_in_mid_epoch_saves_all_cells(store, weights, whole, tmp_path, m
 def test_a_unit_that_is_too_large_is_halved_until_it_fits(store, weights, whole, tmp_path, monkeypatch):
     built, build = [], fused_heads.build
 
-    def limited(model, heads):
+    def limited(model, heads, *sharding):
         built.append(len(heads))
         if len(heads) > 2:
             raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 5 bytes")
-        return build(model, heads)
+        return build(model, heads, *sharding)
 
     monkeypatch.setattr(fused_heads, "build", limited)
     config = fused.config(store, weights, fused.mixed()[:5], retries=0)
@@ -206,10 +206,10 @@ def test_a_finished_and_a_locked_cell_are_left_out(store, weights, whole, tmp_pa
     done = (tmp_path / "cells" / cells[0].name / "DONE").stat().st_mtime_ns
     built, build = [], fused_heads.build
 
-    def building(model, heads):
+    def building(model, heads, *sharding):
         built.append(len(heads))
         holder.close()  # what another process holds becomes free when the unit is under way
-        return build(model, heads)
+        return build(model, heads, *sharding)
 
     monkeypatch.setattr(fused_heads, "build", building)
     folder = tmp_path / "cells" / cells[1].name

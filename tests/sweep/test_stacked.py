@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -127,12 +126,15 @@ ON_EIGHT_DEVICES = """
 import sys
 from pathlib import Path
 import jax
-from ecgjax.jobs import sweep
+from ecgjax.jobs import evaluate, sweep
 from ecgjax.models import registry
+from ecgjax.sweep import plan
 from tests.sweep.test_stacked import config
 registry._MODELS["tiny"] = "tests.jobs.tiny_model"
 assert jax.device_count() == 8
-sweep.run(config(sys.argv[1]), Path(sys.argv[2]))
+made, workdir = config(sys.argv[1]), Path(sys.argv[2])
+evaluate.run(plan.make(made).cells[0].config(), workdir / "alone")
+sweep.run(made, workdir / "sweep")
 """
 
 
@@ -142,6 +144,7 @@ def test_the_same_on_eight_devices(store, cells, alone, tmp_path):
     command = [sys.executable, "-c", ON_EIGHT_DEVICES, str(store), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 1, done.stderr  # one cell diverges
-    _check(tmp_path, cells, alone, 2e-3)
-    log = Path(tmp_path / "cells" / cells[0].name / "log.txt").read_text()
+    _check(tmp_path / "sweep", cells, alone, 2e-3)
+    fused.check_equal(tmp_path / "alone", alone[0][0], 2e-3)  # its batches shared out among eight
+    log = (tmp_path / "sweep" / "cells" / cells[0].name / "log.txt").read_text()
     assert "trained with 2 other runs on 3 x 2 devices" in log

@@ -23,7 +23,7 @@ from ecgjax.data.cutter import make_cutter
 from ecgjax.data.store import open_store
 from ecgjax.models import registry
 from ecgjax.models.model import load_model
-from ecgjax.training import stacked, supervised
+from ecgjax.training import fused_heads, stacked, supervised
 from ecgjax.training.mesh import DATA, RUNS, batch_sharding, make_mesh
 
 BATCH, STEPS = 8, 3
@@ -155,6 +155,35 @@ def compare(folder: str, case: str) -> dict[str, float]:
     return worst
 
 
+def compare_fused(folder: str) -> dict[str, float]:
+    """Heads on one frozen encoder over all devices against the same on one: eight linear, and three with attention."""
+    own = setting(folder, *TINY[:2], 8)
+    modes = ["linear"] * 8 + ["frozen"] * 3
+    runs = [
+        fused_heads.Head(supervised.MODES[mode], 3, 1, 1e-2 / (i + 1), 0.1 * i, i, own.runs[i % 2].targets)
+        for i, mode in enumerate(modes)
+    ]
+    plan, found = own.plan(own.runs[0], 250), []
+    for sharding in (None, batch_sharding(make_mesh(1, BATCH))):
+        cutter = own.cutter("device", grid(1, 1) if sharding is None else make_mesh(1, BATCH))
+        program = fused_heads.build(own.runs[0].model, runs, sharding)
+        state, losses = program.state, []
+        for item in [jax.device_put(plan[step], sharding) for step in range(STEPS)]:
+            state, loss = program.step(state, cutter, item)
+            losses.append(np.asarray(loss))
+        state = program.keep(state, np.arange(len(runs)) != 4)
+        scores = program.predict(state, cutter, item, True)
+        found.append((np.array(losses), scores, [program.one(state, i)["params"] for i in range(len(runs))]))
+    kernel = state[0].params["head"]["kernel"]  # linear heads lie apart, one on each device
+    assert (len(kernel.sharding.device_set), kernel.addressable_shards[0].data.shape[0]) == (8, 1)
+    (losses, scores, params), (its_losses, its_scores, its_params) = found
+    return {
+        "loss": float(np.abs(its_losses / losses - 1).max()),
+        "scores": max(float(np.abs(a[0] - np.asarray(b[0])).max()) for a, b in zip(scores, its_scores, strict=True)),
+        "params": max(_distance(a, b) for a, b in zip(its_params, params, strict=True)),
+    }
+
+
 def _distance(a: Any, b: Any) -> float:
     """Relative, of all values as one vector."""
     a, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)] or [np.ones(1)]) for tree in (a, b))
@@ -162,4 +191,7 @@ def _distance(a: Any, b: Any) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps({case: compare(sys.argv[1], case) for case in sys.argv[2:] or CASES}))
+    compared = {case: compare(sys.argv[1], case) for case in sys.argv[2:] or CASES if case in CASES}
+    if "fused" in sys.argv[2:] or not sys.argv[2:]:
+        compared["fused"] = compare_fused(sys.argv[1])
+    print(json.dumps(compared))

@@ -1,4 +1,4 @@
-"""Stacked runs equal the runs alone, however they are spread over eight virtual devices."""
+"""Stacked runs equal the runs alone, and fused heads those on one device, however they lie on eight virtual ones."""
 
 import json
 import os
@@ -42,6 +42,7 @@ def differences(store):
         ("s4", 1e-5),
         ("ecg_cpc", 1e-4),
         ("net1d", 1e-4),
+        ("fused", 1e-4),
     ],
 )
 def test_stacked_runs_equal_the_runs_alone(differences, case, tolerance):
