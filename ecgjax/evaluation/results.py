@@ -17,7 +17,8 @@ results.json (format 1):
     windows             test windows whose predictions were averaged per record
     non_finite_windows  test windows with a NaN or infinite output, which counted as 0 or the largest number
     parameters          trained, total
-    seconds             wall clock of training (with validation) and of testing, in the process that finished the run
+    seconds             wall clock of training (with validation) and of testing, in the process that finished the run;
+                        of a run that was trained with others in one program (ecgjax.sweep.units), its equal share
     best                epoch (from 1) and validation score (criterion) of the checkpoint that was tested
     interval            kind, level, replicates, unit, seed of the bootstrap
     tasks               name -> row, category, and per metric ("auroc": macro average, "mae": pooled over all entries):
