@@ -15,7 +15,10 @@ import numpy as np
 
 from tests.models.golden import load, relative
 
-MODELS = ("ecg_founder", "merl_resnet", "ecgfm_ked", "merl_vit", "ecg_jepa", "st_mem", "hubert_ecg", "ecg_fm")
+MODELS = (
+    *("s4", "ecg_cpc", "ecg_founder", "merl_resnet", "ecgfm_ked"),
+    *("merl_vit", "ecg_jepa", "st_mem", "hubert_ecg", "ecg_fm"),
+)
 
 
 def measure(model: str) -> dict[str, float]:

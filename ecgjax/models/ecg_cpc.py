@@ -59,7 +59,7 @@ class EcgCpc(nn.Module):
         stack = S4Stack(self.layers, self.l_max, self.state_size, False, self.dropout, name="predictor")
         predicted, layer_taps = stack(encoded, train)
         taps = {**conv_taps, "encoder": encoded, **layer_taps, "predictor": predicted}
-        return Features(predicted, jnp.mean(predicted, 1), taps)
+        return Features(predicted, jnp.mean(predicted, 1, dtype=jnp.float32), taps)
 
 
 def create(
@@ -69,6 +69,7 @@ def create(
     seconds: float = 2.5,
     l_max: int = 1200,
     dropout: float = 0.2,
+    dtype: str = "float32",
 ) -> Encoder:
     """ECG-CPC.
 
@@ -79,8 +80,10 @@ def create(
         seconds: window at 240 Hz.
         l_max: tokens the trained output vectors belong to; 1200 is the 10 s of pretraining. Any window may be fed.
         dropout: rate.
+        dtype: of the computation, "float32" or "bfloat16"; the state space itself stays in float32.
     """
     check.window("ecg_cpc", seconds, RATE)
+    check.one_of("ecg_cpc", "dtype", dtype, check.DTYPES)
     arguments = check_arguments(
         "ecg_cpc", width=width, layers=layers, state_size=state_size, seconds=seconds, l_max=l_max, dropout=dropout
     )
@@ -94,4 +97,4 @@ def create(
         licence="see figshare 30192604",
         lr_groups=(("head", ("head/",)), ("late", ("encoder/predictor/",)), ("early", ("encoder/encoder/",))),
     )
-    return Encoder(spec, EcgCpc(width, layers, l_max, state_size, dropout), arguments)
+    return Encoder(spec, EcgCpc(width, layers, l_max, state_size, dropout), {**arguments, "dtype": dtype})

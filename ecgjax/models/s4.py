@@ -52,7 +52,8 @@ class S4Layer(nn.Module):
         k = s4_kernel.kernel(C, system, self.l_max, length)
         # The skip D u is the kernel's first tap.
         past = k[0].at[:, 0].add(D)
-        y = long_convolution(u, past, k[1] if self.bidirectional else None)
+        # Kernels and convolution stay in float32: a Fourier transform has none of bfloat16's tolerance.
+        y = long_convolution(u.astype(jnp.float32), past, k[1] if self.bidirectional else None).astype(u.dtype)
         y = TiedDropout(self.dropout)(gelu(y), train)
         a, b = jnp.split(Dense(2 * width, name="output")(y), 2, axis=-1)
         return a * jax.nn.sigmoid(b)
@@ -120,7 +121,7 @@ class SupervisedS4(nn.Module):
         x = Conv(self.width, 1, name="projection")(x)
         stack = S4Stack(self.layers, self.l_max, self.state_size, True, self.dropout, name="stack")
         sequence, taps = stack(x, train)
-        return Features(sequence, jnp.mean(sequence, 1), {"projection": x, **taps})
+        return Features(sequence, jnp.mean(sequence, 1, dtype=jnp.float32), {"projection": x, **taps})
 
 
 def create(
@@ -130,6 +131,7 @@ def create(
     seconds: float = 2.5,
     l_max: int | None = None,
     dropout: float = 0.2,
+    dtype: str = "float32",
 ) -> Encoder:
     """The supervised S4 baseline.
 
@@ -140,8 +142,10 @@ def create(
         seconds: window at 100 Hz.
         l_max: length the trained output vectors belong to; None: the window's samples.
         dropout: rate.
+        dtype: of the computation, "float32" or "bfloat16"; the state space itself stays in float32.
     """
     check.window("s4", seconds, RATE)
+    check.one_of("s4", "dtype", dtype, check.DTYPES)
     l_max = int(seconds * RATE) if l_max is None else l_max
     arguments = check_arguments(
         "s4", width=width, layers=layers, state_size=state_size, seconds=seconds, l_max=l_max, dropout=dropout
@@ -157,7 +161,7 @@ def create(
         lr_groups=(("all", ("encoder/", "head/")),),
         supervised=True,
     )
-    return Encoder(spec, SupervisedS4(width, layers, l_max, state_size, dropout), arguments)
+    return Encoder(spec, SupervisedS4(width, layers, l_max, state_size, dropout), {**arguments, "dtype": dtype})
 
 
 def check_arguments(model: str, **arguments: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ecgjax
 from ecgjax.models import s4_kernel
 from ecgjax.models.s4 import S4Layer
 from tests.models.golden import relative
@@ -122,3 +123,19 @@ def test_dropout_is_tied_over_time() -> None:
     ratio = np.asarray(dropped / kept)
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:, :1], ratio.shape), rtol=1e-5)
     assert set(np.round(ratio[:, 0].ravel(), 4)) == {0.0, 2.0}
+
+
+@pytest.mark.parametrize("name", ["s4", "ecg_cpc"])
+def test_bfloat16_leaves_the_state_space_in_float32(name: str) -> None:
+    full, half = (ecgjax.load_model(name, width=16, layers=2, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    x = np.random.default_rng(0).standard_normal((2, full.encoder.samples, 12)).astype(np.float32)
+    expected, found = full.features(x), half.features(x)
+    assert found.pooled.dtype == found.sequence.dtype == jnp.float32
+    assert 1e-5 < relative(found.pooled, expected.pooled) < 2e-2
+    assert 1e-5 < relative(found.sequence, expected.sequence) < 2e-2
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(half.variables))
+    text = jax.jit(lambda v, x: half.encoder.apply(v, x)[0]).lower(half.variables, x).as_text()
+    transforms = [line for line in text.splitlines() if "stablehlo.fft" in line]
+    assert transforms
+    assert all("bf16" not in line for line in transforms)
+    assert any("stablehlo.dot_general" in line and "bf16" in line for line in text.splitlines())
