@@ -119,7 +119,7 @@ def results_table(
                 rows.setdefault((task, metric, cell.model, cell.mode, *rest), []).append(found)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("task", "metric", "model", "mode", *(field.rpartition(".")[2] for field in further)):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")  # on a narrow terminal these are broken, numbers never cut
     for name in ("cells", "value", "lowest", "highest"):
         table.add_column(name, justify="right", no_wrap=True)
     ordered = sorted(rows.items(), key=lambda row: row[0][:2])
