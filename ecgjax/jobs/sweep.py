@@ -7,6 +7,7 @@ Where learning rates or the like are axes, selected/ links the cells that valida
 
 import csv
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from rich.console import Console
 from ecgjax import atomic
 from ecgjax.errors import UserError
 from ecgjax.reporting import sweep_tables
-from ecgjax.sweep import bucket_sweep, ray_executor, runner, select, summary
+from ecgjax.sweep import bucket_sweep, feature_choice, ray_executor, runner, select, summary
 from ecgjax.sweep import plan as planning
 from ecgjax.sweep.bucket import is_url
 from ecgjax.sweep.bucket_sweep import BucketSweep
 from ecgjax.sweep.cells import Cell, hashed
 from ecgjax.sweep.plan import Plan
 from ecgjax.sweep.status import Status, title
+from ecgjax.sweep.units import NOTHING, Keeping
 
 EXECUTORS = ("local", "ray")
 CELLS, SELECTED, CSV = "cells", "selected", "cells.csv"
@@ -53,7 +55,11 @@ def run(config: ConfigDict, workdir: Path | str | None, run_cell: runner.RunCell
     if config.dry_run:
         if remote:
             remote.pull(plan, publish=False)
-        _show_plan(plan, plan.shard(index, count), store, console)
+        from ecgjax.sweep import dry_run
+
+        cells = plan.shard(index, count)
+        done = dry_run.show(cells, store, config, console)
+        _say(plan, len(cells), done, index, count, console)
         return
     folder = remote.claim(config, plan) if remote else planning.claim(folder, config, plan)
     assert store is not None  # there is a work directory
@@ -68,12 +74,24 @@ def run(config: ConfigDict, workdir: Path | str | None, run_cell: runner.RunCell
     status = Status(cells, folder / name, f"{index}/{count}")
     if remote:
         remote.watch(folder / name)
+    keeping = _keeping(config, cells, store) if run_cell is None else NOTHING
     try:
         with status:
             if config.executor == "ray":
-                ray_executor.run(cells, store, status, retries=config.retries, run_cell=run_cell, placing=config.ray)
+                ray_executor.run(
+                    cells,
+                    store,
+                    status,
+                    retries=config.retries,
+                    run_cell=run_cell,
+                    placing=config.ray,
+                    bucket=(workdir, config.cells or None, config.scratch) if remote else None,
+                    keeping=keeping,
+                )
             else:
-                runner.run(cells, store, status, retries=config.retries, run_cell=run_cell, remote=remote)
+                runner.run(
+                    cells, store, status, retries=config.retries, run_cell=run_cell, remote=remote, keeping=keeping
+                )
     except SystemExit:
         left = len(cells) - len(status.done)
         print(f"stopped with {left} of {len(cells)} cells left; start the same command again", file=sys.stderr)
@@ -110,6 +128,16 @@ def _store(config: ConfigDict, workdir: Path | None) -> Path | None:
     return workdir / CELLS if workdir else None
 
 
+def _keeping(config: ConfigDict, cells: Sequence[Cell], store: Path) -> Keeping:
+    return feature_choice.keeping(
+        [cell for cell in cells if not summary.finished(store / cell.name)],
+        [store],
+        asked=config.features,
+        folder=config.features_folder,
+        gigabytes=config.features_gigabytes,
+    )
+
+
 def _say(plan: Plan, cells: int, done: int, index: int, count: int, console: Console) -> None:
     shard = "" if count == 1 else f", {cells:,} of them in shard {index}/{count}"
     console.print(f"{len(plan.cells):,} cells{shard}; {done:,} done already", soft_wrap=True)
@@ -117,35 +145,6 @@ def _say(plan: Plan, cells: int, done: int, index: int, count: int, console: Con
         console.print(f"{plan.repeated:,} points of the axes are cells that were there already", soft_wrap=True)
     for reason, points in plan.missing.items():
         console.print(f"left out  {points:,} cells: {reason}", soft_wrap=True)
-
-
-def _show_plan(plan: Plan, cells: tuple[Cell, ...], store: Path | None, console: Console) -> None:
-    import jax
-
-    from ecgjax.sweep import costs
-
-    done = {cell.name for cell in cells if store and summary.finished(store / cell.name)}
-    measured = costs.throughputs([store] if store else [])
-    estimated = {cell.name: costs.of_cell(cell, measured) for cell in cells}
-    if cells:
-        console.print(sweep_tables.plan_table(cells, estimated, done))
-    _say(plan, len(cells), len(done), 1, 1 if len(cells) == len(plan.cells) else 2, console)
-    groups: dict[str, int] = {}
-    for cell in cells:
-        groups[cell.group] = groups.get(cell.group, 0) + 1
-    shared = [size for size in groups.values() if size > 1]
-    console.print(
-        f"{len(groups):,} groups; {sum(shared):,} cells in {len(shared):,} groups see the same batches through the "
-        "same frozen encoder",
-        soft_wrap=True,
-    )
-    devices = jax.devices()
-    console.print(
-        f"Estimates for {len(devices)} x {devices[0].device_kind}, of what is left: FLOPs as XLA counts them before "
-        "optimisation, encoders only; memory is the largest cell's weights, optimiser state and signals, activations "
-        "come on top; time from finished cells of the same kind on this device, - where there is none.",
-        soft_wrap=True,
-    )
 
 
 def _show_results(

@@ -5,7 +5,8 @@ family. Its validation windows come again in every epoch, its test windows in ev
 they are the same in all epochs. Results do not depend on the choice: a cache holds the very values of an encoder pass
 (`Cell.settings["data.features"]` says to what both are rounded).
 
-Estimates: windows per second as measured on this device, else `SHARE` of its peak; the disk at `DISK` bytes per second.
+Estimates: windows per second as measured on this device, else `SHARE` of its peak; the disk at `DISK` bytes per second,
+and `COMPILATION` seconds for the program that only computes features.
 What fits in half of this machine's memory is read from the disk once, anything else in every pass.
 """
 
@@ -25,12 +26,13 @@ from ecgjax.models.heads import READS
 from ecgjax.sweep import costs
 from ecgjax.sweep.cells import Cell, hashed
 from ecgjax.sweep.costs import Cost, Work
-from ecgjax.sweep.units import Unit
+from ecgjax.sweep.units import Keeping, Unit, units
 from ecgjax.training.progress import clock
 from ecgjax.training.supervised import MODES
 
 SHARE = 0.3
 DISK = 200e6
+COMPILATION = 2.0
 CHOICES = ("auto", "cache", "recompute")
 
 _FREE = 0.1  # share of the disk's free space that is left
@@ -98,7 +100,7 @@ def key_of(cell: Cell) -> str:
 
 
 def decide(
-    units: Iterable[Unit],
+    programs: Iterable[Unit],
     estimated: Mapping[str, Cost],
     measured: Mapping[str, float],
     *,
@@ -109,7 +111,7 @@ def decide(
     """The families of cells with frozen encoders, in the order of the units, and what is done with their features.
 
     Args:
-        units: of cells that are to be run.
+        programs: of cells that are to be run.
         estimated: cost of each cell by its name.
         measured: windows per second by `costs.measured_key`.
         asked: config.features.
@@ -122,8 +124,36 @@ def decide(
     limit = None if gigabytes is None else gigabytes * 1e9
     return [
         (family, choose(family, place_of(family.cells[0], folder), asked=asked, limit=limit))
-        for family in families(units, estimated, measured)
+        for family in families(programs, estimated, measured)
     ]
+
+
+def keeping(
+    cells: Iterable[Cell], stores: Iterable[Path], *, asked: str, folder: str | None, gigabytes: float | None
+) -> Keeping:
+    """What a sweep keeps of the features of cells that are to be run; quick where nothing has to be estimated.
+
+    Args:
+        cells: to be run.
+        stores: folders of finished cells, whose throughput counts.
+        asked: config.features.
+        folder: config.features_folder.
+        gigabytes: config.features_gigabytes.
+
+    Raises:
+        UserError: `asked` is no choice.
+    """
+    if asked not in CHOICES:
+        raise UserError(f"config.features is {asked!r}; expected one of {', '.join(CHOICES)}")
+    frozen = [cell for cell in cells if not MODES[cell.mode].trains_encoder]
+    if asked == "recompute" or not frozen:
+        return Keeping()
+    if asked == "cache":
+        return Keeping(frozenset(map(key_of, frozen)), folder)
+    measured = costs.throughputs(stores)
+    estimated = {cell.name: costs.of_cell(cell, measured) for cell in frozen}
+    decided = decide(units(frozen), estimated, measured, asked=asked, folder=folder, gigabytes=gigabytes)
+    return Keeping(frozenset(family.key for family, choice in decided if choice.what == "cache"), folder)
 
 
 def place_of(cell: Cell, folder: str | None) -> Path:
@@ -187,11 +217,10 @@ def choose(
     rate = family.rate or SHARE * getattr(here or chips.here(), family.precision) / max(family.forward, 1)
     saved = (family.uses - family.windows) / rate
     memory = _host_memory() if host_memory is None else host_memory
-    disk = family.bytes * (1 + (1 if family.bytes <= memory / 2 else times)) / DISK
+    price = COMPILATION + family.bytes * (1 + (1 if family.bytes <= memory / 2 else times)) / DISK
     about = f"{size}; encoded once instead of {times:.3g} times saves about {duration(saved)}"
-    if disk >= saved:
-        return Choice("recompute", f"{about}, writing and reading takes {duration(disk)}")
-    return Choice("cache", f"{about} for {duration(disk)} of disk")
+    what: Literal["cache", "recompute"] = "cache" if price < saved else "recompute"
+    return Choice(what, f"{about}; compiling, writing and reading takes {duration(price)}")
 
 
 def works(units: Iterable[Unit], estimated: Mapping[str, Cost], kept: Iterable[Family] = ()) -> list[Work]:

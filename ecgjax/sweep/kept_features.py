@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import grain
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
 from ecgjax.data.batches import BatchPlan, EvaluationPlan
@@ -29,25 +30,27 @@ class Kept(NamedTuple):
 
     Attributes:
         cache: all of them.
+        window: samples at the data's rate.
         source: what reads items of `training` and `evaluation`.
+        sharding: of batches over devices; None: there is one.
         trained: whether training windows are among them; if not, training reads signals.
     """
 
     cache: FeatureCache
+    window: int
     source: FeatureSource
+    sharding: NamedSharding | None
     trained: bool
 
     def training(self, plan: BatchPlan) -> grain.DatasetIterator:
         """Training batches; their order, and the iterator's state, are those of the batches of signals."""
-        return cached_features.iterate(self.cache, plan, self.source)
+        return cached_features.iterate(self.cache, plan, self.source, self.sharding)
 
-    def evaluation(
-        self, store: Store, rows: NDArray[np.integer], window: int, batch_size: int
-    ) -> grain.DatasetIterator:
+    def evaluation(self, store: Store, rows: NDArray[np.integer], batch_size: int) -> grain.DatasetIterator:
         """What `ecgjax.data.batches.evaluation_iterator` gives, with features."""
         lengths = store.records["samples"].to_numpy()
-        plan = EvaluationPlan(rows, lengths, window=window, batch_size=batch_size)
-        return cached_features.iterate(self.cache, plan, self.source)
+        plan = EvaluationPlan(rows, lengths, window=self.window, batch_size=batch_size)
+        return cached_features.iterate(self.cache, plan, self.source, self.sharding)
 
 
 def keep(
@@ -64,6 +67,7 @@ def keep(
     placement: Placement = "auto",
     folder: str | Path | None = None,
     interrupt: Interrupt | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Kept:
     """Finds or computes the features of a unit's windows; all in one pass, so that the encoder is compiled once.
 
@@ -80,6 +84,7 @@ def keep(
         placement: where the features lie while they are read, see `cached_features.put`.
         folder: config.features_folder.
         interrupt: see `features.obtain`.
+        sharding: of batches over devices, that of `cutter`; every device gets all features.
 
     Raises:
         UserError: see `features.obtain`.
@@ -101,5 +106,8 @@ def keep(
         batch_size=batch_size,
         folder=folder,
         interrupt=interrupt,
+        sharding=sharding,
     )
-    return Kept(cache, cached_features.put(cache, placement), repeated is not None)
+    everywhere = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
+    source = cached_features.put(cache, placement, sharding=everywhere)
+    return Kept(cache, cutter.window, source, sharding, repeated is not None)

@@ -1,18 +1,23 @@
 """The program of a unit, from what its cells are: its batches, what cuts them, and where on the devices they go."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import grain
 import jax
 import numpy as np
 
-from ecgjax.data.batches import BatchPlan
+from ecgjax.data.batches import BatchPlan, iterate
 from ecgjax.data.cutter import Cutter
 from ecgjax.jobs.evaluate_setting import Subject, cutter_of, stream
+from ecgjax.models import heads
+from ecgjax.models.weights import load_card
+from ecgjax.sweep.kept_features import Kept, keep
 from ecgjax.training import fused_heads, stacked, supervised
+from ecgjax.training.interrupt import Interrupt
 from ecgjax.training.mesh import batch_sharding, make_mesh
-from ecgjax.training.together import Together
+from ecgjax.training.together import Source, Together
 
 
 class Started(NamedTuple):
@@ -20,36 +25,81 @@ class Started(NamedTuple):
 
     Attributes:
         program: its functions and initial state.
-        source: what items are read with.
+        source: what items of training are read with.
         batches: of training.
         steps: of an epoch.
         sharding: of evaluation batches.
         said: how a cell is trained, in words.
+        kept: features from the cache, which evaluation reads; None: it reads signals as training does.
     """
 
     program: Together
-    source: Cutter
+    source: Source
     batches: grain.DatasetIterator
     steps: int
     sharding: jax.sharding.Sharding | None
     said: str
+    kept: Kept | None = None
 
 
-def start(kind: str, subjects: Sequence[Subject]) -> Started:
+def start(
+    kind: str, subjects: Sequence[Subject], features: str | Literal[False] | None, interrupt: Interrupt
+) -> Started:
     """Builds the program of a unit's cells.
 
     Args:
         kind: of the unit, "fused" or "stacked"; one cell may be left of it.
         subjects: of the cells; their records are the same.
+        features: where features of a frozen encoder are kept (None: beside the store), or False: nowhere.
+        interrupt: ends the computation of features.
+
+    Raises:
+        UserError: features cannot be kept there.
+        SystemExit: SIGTERM or Ctrl-C came while features were computed (143 or 130).
     """
-    return {"fused": _fused, "stacked": _stacked}[kind](subjects)
+    if kind == "stacked":
+        return _stacked(subjects)
+    return _fused(subjects) if features is False else _fed(subjects, features, interrupt)
 
 
 def _fused(subjects: Sequence[Subject]) -> Started:
-    source, batches, steps = stream(subjects[0])
-    program = fused_heads.build(subjects[0].model, [_head(subject) for subject in subjects])
-    said = f"trained with {len(subjects) - 1} other heads on one frozen encoder"
-    return Started(program, source, batches, steps, None, said)
+    sharding = batch_sharding(make_mesh(1, subjects[0].config.batch_size))
+    source, batches, steps = stream(subjects[0], sharding)
+    program = fused_heads.build(subjects[0].model, [_head(subject) for subject in subjects], sharding)
+    return Started(program, source, batches, steps, sharding, _said(subjects))
+
+
+def _fed(subjects: Sequence[Subject], folder: str | None, interrupt: Interrupt) -> Started:
+    """As `_fused`, with features from the cache; what is not there yet is computed first."""
+    config, data, model = subjects[0].config, subjects[0].data, subjects[0].model
+    sharding = batch_sharding(make_mesh(1, config.batch_size))
+    cutter = cutter_of(subjects[0], sharding)
+    plan = _plan(subjects[0], cutter)
+    weights = load_card(Path(config.weights))["sha256"] if config.weights else None
+    kept = keep(
+        model,
+        weights,
+        config.seed,
+        data.store,
+        cutter,
+        plan,
+        [data.rows["validation"], data.rows["test"]],
+        kinds={heads.READS[supervised.get_mode(subject.config.mode).head] for subject in subjects},  # type: ignore[misc]
+        batch_size=config.batch_size,
+        placement=config.data.placement,
+        folder=folder,
+        interrupt=interrupt,
+        sharding=sharding,
+    )
+    program = fused_heads.build(model, [_head(subject) for subject in subjects], sharding)
+    source: Source = kept.source if kept.trained else cutter
+    batches = kept.training(plan) if kept.trained else iterate(data.store, plan, cutter, sharding)
+    said = f"{_said(subjects)}, features from {kept.cache.folder}"
+    return Started(program, source, batches, plan.steps_per_epoch, sharding, said, kept)
+
+
+def _said(subjects: Sequence[Subject]) -> str:
+    return f"trained with {len(subjects) - 1} other heads on one frozen encoder"
 
 
 def _head(subject: Subject) -> fused_heads.Head:

@@ -26,7 +26,7 @@ from ecgjax.sweep import ray_cluster, runner, summary
 from ecgjax.sweep.bucket_sweep import BucketSweep
 from ecgjax.sweep.cells import Cell
 from ecgjax.sweep.status import Status
-from ecgjax.sweep.units import Unit, units
+from ecgjax.sweep.units import NOTHING, Keeping, Unit, units
 from ecgjax.training.interrupt import Interrupt
 from ecgjax.training.supervised import MODES
 
@@ -48,6 +48,7 @@ class _Site(NamedTuple):
         token: a file in it that the driver wrote.
         bucket: arguments of `BucketSweep`, whose store on the node is used then.
         jax: values of `_JAX_SETTINGS`.
+        keeping: what is kept of features; their places are as on the driver's machine.
     """
 
     version: str
@@ -56,6 +57,7 @@ class _Site(NamedTuple):
     token: str
     bucket: BucketArguments | None
     jax: dict[str, Any]
+    keeping: Keeping
 
 
 def run(
@@ -67,6 +69,7 @@ def run(
     run_cell: runner.RunCell | None = None,
     placing: ConfigDict,
     bucket: BucketArguments | None = None,
+    keeping: Keeping = NOTHING,
 ) -> None:
     """Runs all cells that are not done; returns when each is done or has failed.
 
@@ -78,6 +81,7 @@ def run(
         run_cell: see `runner.run`; importable on the nodes.
         placing: config.ray of a sweep, see `ecgjax.sweep.settings`.
         bucket: arguments of the sweep's `BucketSweep`, if it has one; `store` is then its folder on this machine.
+        keeping: see `runner.run`.
 
     Raises:
         UserError: no Ray, no cluster at the address, a node that lacks what it needs, or the disk is full.
@@ -91,7 +95,7 @@ def run(
         return
     ray = ray_cluster.import_ray()
     remote = BucketSweep(*bucket) if bucket else None
-    with ray_cluster.connected(ray, placing.address), _site(store, bucket) as site:
+    with ray_cluster.connected(ray, placing.address), _site(store, bucket, keeping) as site:
         queue = ray_cluster.queue(ray)
         options = ray_cluster.task_options(ray, placing)
         task = ray.remote(**options)(_run_unit)
@@ -164,7 +168,9 @@ def _run_unit(
     remote = BucketSweep(*site.bucket) if site.bucket else None
     store = remote.store if remote else Path(site.store)
     try:
-        runner.run(cells, store, cast(Status, reports), retries=retries, run_cell=run_cell, remote=remote)
+        runner.run(
+            cells, store, cast(Status, reports), retries=retries, run_cell=run_cell, remote=remote, keeping=site.keeping
+        )
     except SystemExit as stopped:
         # ray.cancel comes as SIGINT. After a SIGTERM, of a node that is taken away, the worker goes, and Ray starts
         # the task elsewhere.
@@ -226,7 +232,7 @@ def _settle(ray: Any, future: Any, unit: Unit, store: Path, status: Status, rest
 
 
 @contextmanager
-def _site(store: Path, bucket: BucketArguments | None = None) -> Iterator[_Site]:
+def _site(store: Path, bucket: BucketArguments | None = None, keeping: Keeping = NOTHING) -> Iterator[_Site]:
     """Leaves a file in the store, for tasks to see that theirs is the same one."""
     store = store.resolve()
     token = store / f".ray-{uuid.uuid4().hex}"
@@ -235,7 +241,7 @@ def _site(store: Path, bucket: BucketArguments | None = None) -> Iterator[_Site]
         token.touch()
     try:
         settings = {name: getattr(jax.config, name) for name in _JAX_SETTINGS}
-        yield _Site(ecgjax.__version__, os.getcwd(), str(store), token.name, bucket, settings)
+        yield _Site(ecgjax.__version__, os.getcwd(), str(store), token.name, bucket, settings, keeping)
     finally:
         token.unlink(missing_ok=True)
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from ecgjax.errors import disk_errors
-from ecgjax.sweep import locks, summary
+from ecgjax.sweep import feature_choice, locks, summary
 from ecgjax.sweep.bucket_sweep import BucketSweep
 from ecgjax.sweep.cell_folder import ERROR, LOG, adopt, disk_is_full, logged, out_of_memory, write_error
 from ecgjax.sweep.cells import Cell
 from ecgjax.sweep.stacking import stacking
 from ecgjax.sweep.status import Status
 from ecgjax.sweep.units import FOLDER as UNITS
-from ecgjax.sweep.units import Unit, units
+from ecgjax.sweep.units import NOTHING, Keeping, Unit, units
 from ecgjax.training.interrupt import Interrupt
 
 __all__ = ["ERROR", "LOG", "RunCell", "run"]
@@ -41,6 +41,7 @@ def run(
     retries: int = 0,
     run_cell: RunCell | None = None,
     remote: BucketSweep | None = None,
+    keeping: Keeping = NOTHING,
     poll_seconds: float = _POLL_SECONDS,
 ) -> None:
     """Runs all cells that are not done; returns when each is done or has failed here `retries` + 1 times.
@@ -53,6 +54,7 @@ def run(
         run_cell: what runs a cell, one at a time; None: units are run as one program, and cells that are alone by
             `ecgjax.jobs.evaluate.run`.
         remote: the bucket that finished cells go to, and may have come to from other machines.
+        keeping: what is kept of features; a single cell whose features are kept runs as a program of one head.
         poll_seconds: between looks at cells that other processes run.
 
     Raises:
@@ -68,12 +70,13 @@ def run(
     if not left:
         return
     planned = units(cells, stacking=stacking()) if run_cell is None else [Unit((cell,), "single") for cell in cells]
+    planned = [_fed(unit, keeping) for unit in planned] if run_cell is None else planned
     waiting = [unit for unit in planned if any(cell.name in left for cell in unit.cells)]
     run_cell = run_cell or _evaluate()
     gc.collect()
     gc.freeze()  # what is there now stays; a collection after each cell, which frees its arrays, then costs little
     with Interrupt() as interrupt:
-        sweep = _Sweep(store, status, retries, left, run_cell, remote)
+        sweep = _Sweep(store, status, retries, left, run_cell, remote, keeping)
         while waiting:
             later, moved = [], False
             while waiting:
@@ -104,6 +107,7 @@ class _Sweep:
         open_cells: names of the cells that are to be done, with the retries left; kept up to date.
         run_cell: see `run`.
         remote: likewise.
+        keeping: likewise.
     """
 
     def __init__(
@@ -114,9 +118,10 @@ class _Sweep:
         open_cells: dict[str, int],
         run_cell: RunCell,
         remote: BucketSweep | None,
+        keeping: Keeping,
     ) -> None:
         self._store, self._status, self._retries, self._run_cell = store, status, retries, run_cell
-        self._open, self._remote = open_cells, remote
+        self._open, self._remote, self._keeping = open_cells, remote, keeping
 
     def left(self, unit: Unit) -> list[Cell]:
         """Cells of a unit that are still to be done."""
@@ -188,7 +193,7 @@ class _Sweep:
             self._status.start(cell, unit.name)
         report = train_unit.Report(finished, failed, partial(self._status.progress, unit.name))
         try:
-            train_unit.run(unit, cells, self._store, report)
+            train_unit.run(unit, cells, self._store, report, self._keeping)
         except Exception as error:
             if disk_is_full(error):
                 raise
@@ -221,6 +226,11 @@ class _Sweep:
         self._open[cell.name] -= 1
         if self._open[cell.name] < 0:
             del self._open[cell.name]
+
+
+def _fed(unit: Unit, keeping: Keeping) -> Unit:
+    kept = bool(keeping.families) and feature_choice.key_of(unit.cells[0]) in keeping.families
+    return Unit(unit.cells, "fused") if kept and unit.kind == "single" else unit
 
 
 def _wait(seconds: float, interrupt: Interrupt) -> None:

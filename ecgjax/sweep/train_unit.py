@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -29,13 +29,15 @@ from ecgjax.jobs.evaluate_setting import Parts, Subject, check, load, size
 from ecgjax.reporting import evaluation_report
 from ecgjax.sweep import cell_folder, programs
 from ecgjax.sweep.cells import Cell
-from ecgjax.sweep.units import FOLDER, Unit
+from ecgjax.sweep.feature_choice import key_of
+from ecgjax.sweep.kept_features import Kept
+from ecgjax.sweep.units import FOLDER, NOTHING, Keeping, Unit
 from ecgjax.training.cached_features import FeatureSource
 from ecgjax.training.checkpoints import Checkpoints
 from ecgjax.training.interrupt import Interrupt
 from ecgjax.training.logging import MetricLog
 from ecgjax.training.run_directory import RunDirectory
-from ecgjax.training.together import Together
+from ecgjax.training.together import Source, Together
 
 FILE = "unit.json"
 KEPT_BYTES = 4 << 30
@@ -96,24 +98,26 @@ class _Unit:
     Attributes:
         program: see `Together`.
         state: of it, as it is now.
-        source: what items are read with.
+        source: what items of training are read with.
         batches: Grain iterator of training batches.
         runs: in the program's order.
         total: steps of all epochs.
         steps: of one.
         sharding: of evaluation batches over devices.
-        kept: validation batches with their features, None if they are computed anew.
+        cached: features from the cache, which evaluation reads; None: it reads signals as training does.
+        kept: validation batches with their features, None if they are computed anew or `cached`.
         losses: (runs,) of each step of this epoch.
     """
 
     program: Together
     state: Any
-    source: Cutter
+    source: Source
     batches: Any
     runs: list[_Run]
     total: int
     steps: int
     sharding: jax.sharding.Sharding | None = None
+    cached: Kept | None = None
     kept: list[tuple[Item, dict[str, Any]]] | None = None
     losses: list[Any] = field(default_factory=list)
 
@@ -126,7 +130,7 @@ class _Unit:
         return [(i, run) for i, run in enumerate(self.runs) if run.live]
 
 
-def run(unit: Unit, cells: Sequence[Cell], store: Path, report: Report) -> None:
+def run(unit: Unit, cells: Sequence[Cell], store: Path, report: Report, keeping: Keeping = NOTHING) -> None:
     """Trains, tests and writes cells; what fails of one is reported, and the others go on.
 
     Args:
@@ -134,16 +138,17 @@ def run(unit: Unit, cells: Sequence[Cell], store: Path, report: Report) -> None:
         cells: of it, whose directories this process has locked and which are not finished.
         store: folder of the cells' directories.
         report: what is told on the way.
+        keeping: what is kept of features.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or features cannot be kept.
         SystemExit: SIGTERM or Ctrl-C came and everything is saved (143 or 130).
     """
     folder = store / FOLDER / unit.name
     wanted = {cell.name for cell in cells}
     with Interrupt() as interrupt, ExitStack() as stack:
         begun = time.monotonic()
-        under_way = _begin(unit, wanted, store, report)
+        under_way = _begin(unit, wanted, store, report, keeping, interrupt)
         if under_way is None:
             _remove(folder)
             return
@@ -191,7 +196,9 @@ class _Saver:
         raise SystemExit(interrupt.exit_code)
 
 
-def _begin(unit: Unit, wanted: set[str], store: Path, report: Report) -> _Unit | None:
+def _begin(
+    unit: Unit, wanted: set[str], store: Path, report: Report, keeping: Keeping, interrupt: Interrupt
+) -> _Unit | None:
     """Sets up the cells' directories and the program: that of the checkpoint, if it has all that are wanted."""
     folder = store / FOLDER / unit.name
     before = _members(folder)
@@ -216,7 +223,8 @@ def _begin(unit: Unit, wanted: set[str], store: Path, report: Report) -> _Unit |
     if not any(run.mine for run in runs):
         return None
     _check_same_records(runs)
-    started = programs.start(unit.kind, [run.subject for run in runs])
+    features: str | Literal[False] | None = keeping.folder if key_of(runs[0].cell) in keeping.families else False
+    started = programs.start(unit.kind, [run.subject for run in runs], features, interrupt)
     for run in runs:
         if run.mine:
             with cell_folder.logged(store / run.cell.name):
@@ -230,6 +238,7 @@ def _begin(unit: Unit, wanted: set[str], store: Path, report: Report) -> _Unit |
         runs[0].subject.config.epochs * started.steps,
         started.steps,
         started.sharding,
+        started.kept,
     )
 
 
@@ -347,6 +356,9 @@ def _validate(unit: _Unit, step: int, epoch: int, report: Report) -> None:
 def _predicted(unit: _Unit, split: str, *, best: bool) -> list[tuple[Item, list[tuple[Any, Any]]]]:
     """Batches of a split, each with scores and finiteness of every run."""
     predict = unit.program.predict
+    if unit.cached is not None:
+        source = unit.cached.source
+        return [(_position(item), predict(unit.state, source, item, best)) for item in _items(unit, split)]
     if split == "validation" and unit.kept is None and _fits(unit):
         assert unit.program.features is not None
         unit.kept = [
@@ -359,8 +371,13 @@ def _predicted(unit: _Unit, split: str, *, best: bool) -> list[tuple[Item, list[
 
 
 def _items(unit: _Unit, split: str) -> Iterator[Item]:
-    options = {"batch_size": unit.runs[0].subject.config.batch_size, "sharding": unit.sharding}
-    return evaluation_iterator(unit.data.store, unit.data.rows[split], unit.source, **options)
+    batch_size = unit.runs[0].subject.config.batch_size
+    if unit.cached is not None:
+        return unit.cached.evaluation(unit.data.store, unit.data.rows[split], batch_size)
+    assert isinstance(unit.source, Cutter)
+    return evaluation_iterator(
+        unit.data.store, unit.data.rows[split], unit.source, batch_size=batch_size, sharding=unit.sharding
+    )
 
 
 def _position(item: Item) -> Item:
@@ -370,6 +387,7 @@ def _position(item: Item) -> Item:
 def _fits(unit: _Unit) -> bool:
     if unit.program.features is None:
         return False
+    assert isinstance(unit.source, Cutter)
     item = next(iter(_items(unit, "validation")))
     shapes = jax.eval_shape(unit.program.features, unit.source, item)
     windows = (unit.data.store.records["samples"].to_numpy()[unit.data.rows["validation"]] // unit.source.window).sum()

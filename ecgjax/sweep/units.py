@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ecgjax.sweep.cells import Cell, hashed
 from ecgjax.training.supervised import MODES
@@ -40,6 +40,21 @@ class Unit:
         """Two units with half the cells each; those with one cell are single."""
         middle = (len(self.cells) + 1) // 2
         return tuple(_unit(part, self.kind) for part in (self.cells[:middle], self.cells[middle:]) if part)
+
+
+class Keeping(NamedTuple):
+    """What a sweep keeps of features.
+
+    Attributes:
+        families: keys (`ecgjax.sweep.feature_choice.key_of`) of the cells whose features are kept.
+        folder: config.features_folder.
+    """
+
+    families: frozenset[str] = frozenset()
+    folder: str | None = None
+
+
+NOTHING = Keeping()
 
 
 def units(cells: Sequence[Cell], *, most_heads: int = MOST_HEADS, stacking: Stacking | None = None) -> tuple[Unit, ...]:

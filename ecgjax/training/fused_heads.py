@@ -170,9 +170,7 @@ def _features(
     encoder: Encoder, variables: Variables, source: Source, item: Item, whole: NamedSharding | None = None
 ) -> Features:
     """Of an item; on several devices, whole on each."""
-    if isinstance(source, FeatureSource):
-        return source(item)
-    found = encoder.apply(variables, source(item))[0]
+    found = source(item) if isinstance(source, FeatureSource) else encoder.apply(variables, source(item))[0]
     if whole is None:
         return found
     sequence, pooled = jax.lax.with_sharding_constraint((found.sequence, found.pooled), whole)
