@@ -10,7 +10,7 @@ from scipy import stats
 from ecgjax.errors import UserError
 from ecgjax.evaluation import cell_bootstrap, cell_values
 from ecgjax.evaluation.delong import delong
-from tests.evaluation.fake_runs import write_run
+from tests.evaluation.fake_runs import draw, write_run
 from tests.jobs.reports import STRENGTHS, benchmark, brute_force, make, predictions
 
 
@@ -194,6 +194,15 @@ def test_reports_merge_like_their_runs(tmp_path: Path, made: tuple[Path, dict]) 
     again = make(tmp_path, runs=f"{tmp_path}/merged,{tmp_path}/report_x")
     assert [row["value"] for row in again["rows"]] == [row["value"] for row in expected["rows"]]
     assert all("the same predictions" in entry["reason"] for entry in again["excluded"])
+
+    # A report of a run on fewer test records: said and left out, though its predictions are not there to be looked at.
+    fewer = {name: array[:-2] if len(array) == 60 else array for name, array in draw(1.0).items()}
+    write_run(tmp_path / "z" / "runs" / "fewer", "new", "ptbxl_sub", arrays=fewer)
+    make(tmp_path / "z")
+    beside = make(tmp_path, runs=f"{sources},{tmp_path}/z/report")
+    assert [row["value"] for row in beside["rows"]] == [row["value"] for row in expected["rows"]]
+    (left_out,) = beside["excluded"]
+    assert left_out["reason"].startswith("task ptbxl_sub: other test records, labels or targets than report_x/runs/")
 
     with pytest.raises(UserError, match=r"made with level 0\.95; expected level 0\.9"):
         make(tmp_path, **{"runs": sources, "interval.level": 0.9})

@@ -27,6 +27,10 @@ def test_one_bad_run_does_not_hide_the_others(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "unfinished", "x", "ptbxl_sub", done=False)
     broken = write_run(tmp_path / "runs" / "nan", "x", "ptbxl_sub")
     np.savez(broken / "predictions.npz", **{**arrays, "scores": np.full_like(arrays["scores"], np.nan)})
+    twice = {**arrays, "record_id": np.append(arrays["record_id"][:-1], "r00000")}
+    write_run(tmp_path / "runs" / "twice", "x", "ptbxl_sub", arrays=twice)
+    logits = {**arrays, "scores": 4 * arrays["scores"] - 2}
+    write_run(tmp_path / "runs" / "logits", "x", "ptbxl_sub", arrays=logits)
     fewer = {name: array[:-2] if len(array) == 60 else array for name, array in arrays.items()}
     write_run(tmp_path / "runs" / "fewer", "x", "ptbxl_sub", arrays=fewer)
     names = {**arrays, "record_id": np.array([f"q{i}" for i in range(60)])}
@@ -43,6 +47,9 @@ def test_one_bad_run_does_not_hide_the_others(tmp_path: Path) -> None:
         "runs/unfinished": "unfinished: no DONE",
         "runs/nan": "predictions.npz: score is NaN (nan at record 'r00000', label 'SR', and 179 more); "
         "expected a number",
+        "runs/twice": "predictions.npz: record id 'r00000' is there twice; expected each once",
+        "runs/logits": "predictions.npz: score is not a probability (1.0202 at record 'r00000', label 'SR', and 145 "
+        "more); expected 0 to 1",
         "runs/fewer": f"task ptbxl_sub: lacks 2 records of {usual} (first: r00058)",
         "runs/foreign": f"task ptbxl_sub: lacks 60 records of {usual} (first: r00000) and has 60 records that "
         f"{usual} lacks (first: q0)",
