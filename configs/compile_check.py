@@ -3,7 +3,8 @@
     python -m ecgjax.main --config=configs/compile_check.py --workdir=runs/v5e --config.topology=v5e:2x2
 
 Topologies: v4:2x2x1, v5e:2x2, v5p:2x2x1, v6e:2x2 and larger slices (v5e:8x8), h100:N, and local, which also runs and
-times each program on the devices of this machine. TPUs and GPUs need pip install 'ecgjax[aot]', no accelerator.
+times each program on the devices of this machine. TPUs and GPUs need
+pip install 'ecgjax[aot]', no accelerator. A check that is started again goes on where it was.
 """
 
 from ml_collections import ConfigDict
@@ -22,4 +23,5 @@ def get_config() -> ConfigDict:
     config.batch_size = 64  # over all devices
     config.dtype = "float32"  # of activations: float32 (products in full), or bfloat16 for models that have it
     config.largest = False  # also the largest batch that one chip holds, for every model and step
+    config.compilation_cache = False  # a program taken from there would not be compiled
     return config

@@ -6,6 +6,7 @@ Memory is what the executable allocates: dependable. For TPUs too much of it is 
 compared with the card's here.
 """
 
+import hashlib
 import re
 import statistics
 import time
@@ -35,7 +36,8 @@ class Compiled(NamedTuple):
         temporaries: bytes.
         outputs: bytes that do not reuse an argument's.
         collectives: how many of each kind.
-        seconds: that compiling took.
+        seconds: that lowering and compiling took.
+        processor_seconds: of all threads, in that time; steadier on a machine that does other things too.
         fits: whether it fits the chip's memory.
         bound: seconds that arithmetic or traffic need at least; None: not known.
         limit: "compute" or "memory", which of them; None.
@@ -52,6 +54,7 @@ class Compiled(NamedTuple):
     outputs: int | None = None
     collectives: Mapping[str, int] = MappingProxyType({})
     seconds: float = 0.0
+    processor_seconds: float = 0.0
     fits: bool = False
     bound: float | None = None
     limit: str | None = None
@@ -66,32 +69,58 @@ class Compiled(NamedTuple):
         return self.arguments + self.temporaries + self.outputs
 
 
-def compile_for(program: Compilable, target: Target, dtype: str = "float32", repeats: int = 5) -> Compiled:
+class Lowered(NamedTuple):
+    """A program before the compiler.
+
+    Attributes:
+        program: with arguments on the target's devices.
+        stage: what JAX made of it.
+        digest: of its text, without the places in source files: the same digest, the same executable.
+        seconds: that lowering took.
+        processor_seconds: likewise.
+    """
+
+    program: Compilable
+    stage: jax.stages.Lowered
+    digest: str
+    seconds: float
+    processor_seconds: float
+
+
+def lower(program: Compilable) -> Lowered:
+    """Traces a program and writes it in the compiler's language."""
+    clock = _Clock()
+    stage = jax.jit(program.function, donate_argnums=program.donated).lower(*program.arguments)
+    seconds = clock.read()
+    return Lowered(program, stage, hashlib.sha256(stage.as_text().encode()).hexdigest(), *seconds)
+
+
+def compile_for(lowered: Lowered, target: Target, dtype: str = "float32", repeats: int = 5) -> Compiled:
     """Compiles a program, and runs it where the target is this machine.
 
     Args:
-        program: with arguments on the target's devices.
+        lowered: for the target's devices.
         target: the devices.
         dtype: of the products, for the peak: "float32" or "bfloat16".
         repeats: of a run, of which the median is kept.
     """
-    started = time.perf_counter()
+    program, clock = lowered.program, _Clock(lowered)
     try:
-        lowered = jax.jit(program.function, donate_argnums=program.donated).lower(*program.arguments)
-        executable = lowered.compile()
+        executable = lowered.stage.compile()
     except Exception as error:
         text = " ".join(str(error).split())
         if not _TOO_LARGE.search(text):
             raise
-        seconds = time.perf_counter() - started
-        return Compiled(program.name, program.records, seconds=seconds, error=_shortage(text))
-    seconds = time.perf_counter() - started
+        seconds, processor = clock.read()
+        found = Compiled(program.name, program.records, seconds=seconds, processor_seconds=processor)
+        return found._replace(error=_shortage(text))
+    seconds, processor = clock.read()
     costs, memory = executable.cost_analysis(), executable.memory_analysis()
     assert memory is not None  # every backend states it
     devices = len({device for leaf in jax.tree.leaves(program.arguments) for device in leaf.sharding.device_set})
     flops, moved = _figure(costs, "flops"), _figure(costs, "bytes accessed")
     if flops is None:
-        before = _figure(lowered.cost_analysis(), "flops")
+        before = _figure(lowered.stage.cost_analysis(), "flops")
         flops = before and before / devices
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
     found = Compiled(
@@ -104,6 +133,7 @@ def compile_for(program: Compilable, target: Target, dtype: str = "float32", rep
         outputs,
         dict(sorted(Counter(_COLLECTIVE.findall(executable.as_text() or "")).items())),
         seconds,
+        processor,
     )
     bounds = {}
     if flops:
@@ -118,6 +148,17 @@ def compile_for(program: Compilable, target: Target, dtype: str = "float32", rep
         limit=limit,
         measured=_run(executable, program, repeats) if target.local else None,
     )
+
+
+class _Clock:
+    """Wall and processor seconds since it was made, on top of those of an earlier stage."""
+
+    def __init__(self, earlier: Lowered | None = None) -> None:
+        before = (earlier.seconds, earlier.processor_seconds) if earlier else (0.0, 0.0)
+        self._start = time.perf_counter() - before[0], time.process_time() - before[1]
+
+    def read(self) -> tuple[float, float]:
+        return time.perf_counter() - self._start[0], time.process_time() - self._start[1]
 
 
 def _figure(costs: Any, name: str) -> float | None:

@@ -1,9 +1,11 @@
 """Job "compile_check": programs compiled for a slice of chips; see configs/compile_check.py.
 
 Writes compile_check.json: topology, chip and its figures, versions, settings, and `programs`, a row for each with the
-fields of `ecgjax.compilation.measure.Compiled`, and with `largest_batch` where that was asked for.
+fields of `ecgjax.compilation.measure.Compiled`, and with `largest_batch` where that was asked for. It is written after
+each program; a row that is there already, of the same settings and the same lowered program, is not compiled again.
 """
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -36,22 +38,21 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
     if workdir is None:
         raise UserError("--workdir is missing; expected the directory for compile_check.json")
     target = targets.open_target(config.topology)
-    where = programs.place(target.devices, config.batch_size)
-    rows, results = [], []
-    print(compile_table.heading(target, len(where.split.device_set), config.batch_size, config.dtype), flush=True)
-    for program in wanted(config, where):
-        row = measure.compile_for(program, target, config.dtype)
-        found = as_json(row)
-        if config.largest and program.records:
-            found["largest_batch"] = _largest(program.name, config, target)
-        print(compile_table.line(row, found.get("largest_batch")), flush=True)
-        rows.append(row)
-        results.append(found)
     with disk_errors(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(workdir / FILE, {**_about(config, target, len(where.split.device_set)), "programs": results})
+    where = programs.place(target.devices, config.batch_size)
+    about = _about(config, target, len(where.split.device_set))
+    kept = {} if target.local else _kept(workdir / FILE, about)
+    print(compile_table.heading(target, about["devices"], config.batch_size, config.dtype), flush=True)
+    names = []
+    for program in wanted(config, where):
+        row = _row(program, config, target, kept.get(program.name, {}))
+        kept[program.name] = row
+        names.append(program.name)
+        print(compile_table.line(row), flush=True)
+        atomic.write_json(workdir / FILE, {**about, "programs": list(kept.values())})
     print(f"\n{workdir / FILE}")
-    left_out = [row.name for row in rows if not row.fits]
+    left_out = [name for name in names if not kept[name]["fits"]]
     if left_out:
         print(f"does not fit: {', '.join(left_out)}", file=sys.stderr)
         raise SystemExit(1)
@@ -82,14 +83,36 @@ def wanted(config: ConfigDict, where: Place) -> Iterator[Compilable]:
         yield programs.bootstrap_block(where)
 
 
-def as_json(row: Compiled) -> dict[str, Any]:
+def as_json(row: Compiled, digest: str) -> dict[str, Any]:
     """A row of compile_check.json."""
     return {
         **row._asdict(),
         "collectives": dict(row.collectives),
         "memory": row.memory,
         "seconds": round(row.seconds, 2),
+        "processor_seconds": round(row.processor_seconds, 2),
+        "program": digest,
     }
+
+
+def _kept(path: Path, about: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Rows of an earlier run of the same settings, by name."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows = {row["name"]: row for row in found.pop("programs")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return rows if found == json.loads(atomic.as_json(about)) else {}
+
+
+def _row(program: Compilable, config: ConfigDict, target: Target, kept: dict[str, Any]) -> dict[str, Any]:
+    lowered = measure.lower(program)
+    row = kept
+    if kept.get("program") != lowered.digest:
+        row = as_json(measure.compile_for(lowered, target, config.dtype), lowered.digest)
+    if config.largest and program.records and "largest_batch" not in row:
+        row["largest_batch"] = _largest(program.name, config, target)
+    return row
 
 
 def _largest(name: str, config: ConfigDict, target: Target) -> int:
@@ -101,17 +124,25 @@ def _largest(name: str, config: ConfigDict, target: Target) -> int:
             program = programs.pretraining_step(batch_size, where, config.dtype)
         else:
             program = programs.of_model(model, step, batch_size, where, config.dtype)
-        return measure.compile_for(program, target._replace(local=False), config.dtype)
+        return measure.compile_for(measure.lower(program), target._replace(local=False), config.dtype)
 
     return largest.largest_batch(compile_batch, target.chip.memory, config.batch_size).batch_size
 
 
 def _about(config: ConfigDict, target: Target, devices: int) -> dict[str, Any]:
+    compilers = {"tpu": ("libtpu",), "cuda": ("jax-cuda12-plugin", "nvidia-cuda-nvcc-cu12")}.get(target.platform, ())
     return {
         "topology": target.name,
         "devices": devices,
         "chip": asdict(target.chip),
         "batch_size": config.batch_size,
         "dtype": config.dtype,
-        "versions": {"ecgjax": ecgjax.__version__, **{name: metadata.version(name) for name in ("jax", "jaxlib")}},
+        "versions": {"ecgjax": ecgjax.__version__, **{name: _version(name) for name in ("jax", "jaxlib", *compilers)}},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,10 +1,11 @@
 """The table of a compile check, line by line, as compiling takes its time."""
 
-from ecgjax.compilation.measure import Compiled
+from typing import Any
+
 from ecgjax.compilation.targets import Target
 
 _WIDTHS = (22, 10, 10, 9, 9, 10, 9, 8)
-_NAMES = ("program", "GFLOP", "MB moved", "argum. MB", "temp. MB", "at least", "limit", "compiled")
+_NAMES = ("program", "GFLOP", "MB moved", "argum. MB", "temp. MB", "at least", "limit", "CPU s")
 
 
 def heading(target: Target, devices: int, batch_size: int, dtype: str) -> str:
@@ -21,24 +22,23 @@ def heading(target: Target, devices: int, batch_size: int, dtype: str) -> str:
     )
 
 
-def line(row: Compiled, largest_batch: int | None = None) -> str:
-    """One program."""
-    if row.error:
-        return f"{row.name:{_WIDTHS[0]}}  {row.error}"
-    bound = "-" if row.bound is None else duration(row.bound)
+def line(row: dict[str, Any]) -> str:
+    """One program: a row of compile_check.json."""
+    if row["error"]:
+        return f"{row['name']:{_WIDTHS[0]}}  {row['error']}"
     cells = (
-        row.name,
-        *(_scaled(value, unit) for value, unit in ((row.flops, 1e9), (row.bytes, 1e6))),
-        *(_scaled(value, 1e6) for value in (row.arguments, row.temporaries)),
-        bound,
-        row.limit or "-",
-        f"{row.seconds:.1f} s",
+        row["name"],
+        *(_scaled(row[key], unit) for key, unit in (("flops", 1e9), ("bytes", 1e6))),
+        *(_scaled(row[key], 1e6) for key in ("arguments", "temporaries")),
+        "-" if row["bound"] is None else duration(row["bound"]),
+        row["limit"] or "-",
+        f"{row['processor_seconds']:.1f}",
     )
-    text = _row(cells) + (f"  {duration(row.measured)}" if row.measured is not None else "")
-    text += "  " + (", ".join(f"{count} {name}" for name, count in row.collectives.items()) or "none")
-    if largest_batch is not None:
-        text += f"  largest batch on one chip {largest_batch:,}"
-    return text if row.fits else f"{text}  DOES NOT FIT"
+    text = _row(cells) + (f"  {duration(row['measured'])}" if row["measured"] is not None else "")
+    text += "  " + (", ".join(f"{count} {name}" for name, count in row["collectives"].items()) or "none")
+    if "largest_batch" in row:
+        text += f"  largest batch on one chip {row['largest_batch']:,}"
+    return text if row["fits"] else f"{text}  DOES NOT FIT"
 
 
 def duration(seconds: float) -> str:
