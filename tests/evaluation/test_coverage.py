@@ -7,7 +7,7 @@ from scipy import stats
 
 from ecgjax import bootstrap
 
-EXPERIMENTS = 600
+EXPERIMENTS = 1500
 
 
 def experiments(seed: int) -> tuple[NDArray, np.random.Generator]:
