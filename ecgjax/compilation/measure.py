@@ -22,6 +22,7 @@ from ecgjax.compilation.targets import Target
 
 _COLLECTIVE = re.compile(r"= [^=]*? (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(?:-start)?\(")
 _TOO_LARGE = re.compile(r"RESOURCE_EXHAUSTED|Ran out of memory|exceeds available", re.IGNORECASE)
+_NEEDED = re.compile(r"([\d.]+[KMGT])\)? exceeds available (\S+ \([^)]*\))")
 
 
 class Compiled(NamedTuple):
@@ -107,13 +108,10 @@ def compile_for(lowered: Lowered, target: Target, dtype: str = "float32", repeat
     program, clock = lowered.program, _Clock(lowered)
     try:
         executable = lowered.stage.compile()
-    except Exception as error:
-        text = " ".join(str(error).split())
-        if not _TOO_LARGE.search(text):
-            raise
+    except jax.errors.JaxRuntimeError as error:
         seconds, processor = clock.read()
         found = Compiled(program.name, program.records, seconds=seconds, processor_seconds=processor)
-        return found._replace(error=_shortage(text))
+        return found._replace(error=_reason(" ".join(str(error).split())))
     seconds, processor = clock.read()
     costs, memory = executable.cost_analysis(), executable.memory_analysis()
     assert memory is not None  # every backend states it
@@ -167,9 +165,11 @@ def _figure(costs: Any, name: str) -> float | None:
     return float(value) if value and value > 0 else None
 
 
-def _shortage(text: str) -> str:
-    found = re.search(r"[\d.]+[KMGT] exceeds available \S+ \([^)]*\)|Used [\d.]+[KMGT] of [\d.]+[KMGT]", text)
-    return f"out of memory: {found.group(0) if found else text[:120]}"
+def _reason(text: str) -> str:
+    if not _TOO_LARGE.search(text):
+        return f"does not compile: {text[:200]}"
+    needed = _NEEDED.search(text)
+    return f"out of memory: {f'{needed[1]} exceeds available {needed[2]}' if needed else text[:120]}"
 
 
 def _run(executable: Any, program: Compilable, repeats: int) -> float:
