@@ -28,7 +28,7 @@ def one_stage(u: Array, k: Array) -> Array:
         k: (channels, taps), up to 2 L taps.
     """
     length, taps = u.shape[1], k.shape[1]
-    forward, back = _fourier(2 * length)
+    forward, back = real_fourier(2 * length)
     u_real, u_imag = jnp.split(_dot("ft,bth->bfh", forward[:, :length], u), 2, axis=1)
     k_real, k_imag = jnp.split(_dot("ft,ht->fh", forward[:, :taps], k)[None], 2, axis=1)
     product = jnp.concatenate([u_real * k_real - u_imag * k_imag, u_real * k_imag + u_imag * k_real], 1)
@@ -77,7 +77,7 @@ def _fourier_host(n: int) -> tuple[np.ndarray, np.ndarray]:
     return forward.astype(np.float32), back.astype(np.float32)
 
 
-def _fourier(n: int) -> tuple[Array, Array]:
+def real_fourier(n: int) -> tuple[Array, Array]:
     """Real matrices of the real Fourier transform, (2F, n), and of its inverse, (n, 2F), F = n // 2 + 1; n even."""
     forward, back = _fourier_host(n)
     return jnp.asarray(forward), jnp.asarray(back)

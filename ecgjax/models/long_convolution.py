@@ -1,13 +1,13 @@
 """Convolution over time with kernels as long as the signal: one function, several forms, the same result."""
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from ecgjax.models.block_toeplitz import block_toeplitz
 from ecgjax.models.fourier_products import one_stage, two_stages
+from ecgjax.models.partitioned import partitioned
 
 Array = jax.Array
 _Form = Callable[[Array, Array, Array | None], Array]
@@ -30,8 +30,8 @@ def long_convolution(u: Array, past: Array, future: Array | None = None, form: s
         past: (channels, L), the causal kernel.
         future: (channels, L), the kernel of the strict future, or None.
         form: "fft" (of exactly 2 L), "matmul" (the Fourier transform as one matrix product), "two_stages" (as two),
-            "blocks of N" (of a Toeplitz matrix), or "auto": the one that `CHOICE` gives the platform that the program
-            is compiled for. All work in float32 throughout.
+            "parts of N" (of N samples, transformed one by one), "blocks of N" (of a Toeplitz matrix), or "auto": the
+            one that `CHOICE` gives the platform that the program is compiled for. All work in float32 throughout.
 
     Returns:
         (batch, L, channels).
@@ -49,10 +49,12 @@ def _chosen(limits: tuple[tuple[float, str], ...], length: int) -> str:
 def _form(name: str) -> _Form:
     if name in _CIRCULAR:
         return lambda u, past, future: _CIRCULAR[name](u, _circular(past, future))
-    kind, _, block = name.partition(" of ")
-    if kind == "blocks" and block.isdecimal() and int(block):
-        return partial(block_toeplitz, block=int(block))
-    raise ValueError(f"form is {name!r}; expected {', '.join(map(repr, _CIRCULAR))}, 'blocks of N' or 'auto'")
+    kind, _, size = name.partition(" of ")
+    if kind in _CUT and size.isdecimal() and int(size):
+        cut = _CUT[kind]
+        return lambda u, past, future: cut(u, past, future, int(size))
+    expected = ", ".join([*map(repr, _CIRCULAR), *(f"'{kind} of N'" for kind in _CUT)])
+    raise ValueError(f"form is {name!r}; expected {expected} or 'auto'")
 
 
 def _circular(past: Array, future: Array | None) -> Array:
@@ -90,3 +92,5 @@ _CIRCULAR: dict[str, Callable[[Array, Array], Array]] = {
     "matmul": one_stage,
     "two_stages": two_stages,
 }
+
+_CUT: dict[str, Callable[[Array, Array, Array | None, int], Array]] = {"blocks": block_toeplitz, "parts": partitioned}
