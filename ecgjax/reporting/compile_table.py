@@ -1,5 +1,11 @@
-"""The table of a compile check, line by line, as compiling takes its time."""
+"""The table of a compile check, line by line, as compiling takes its time; and finished ones for a page.
 
+python -m ecgjax.reporting.compile_table runs/v5e/compile_check.json [...] >> page.md
+"""
+
+import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 from ecgjax.compilation.targets import Target
@@ -35,10 +41,49 @@ def line(row: dict[str, Any]) -> str:
         f"{row['processor_seconds']:.1f}",
     )
     text = _row(cells) + (f"  {duration(row['measured'])}" if row["measured"] is not None else "")
-    text += "  " + (", ".join(f"{count} {name}" for name, count in row["collectives"].items()) or "none")
+    text += "  " + _collectives(row)
     if "largest_batch" in row:
         text += f"  largest batch on one chip {row['largest_batch']:,}"
     return text if row["fits"] else f"{text}  DOES NOT FIT"
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """A finished check as a Markdown table with a caption.
+
+    Args:
+        content: of compile_check.json.
+    """
+    chip = content["chip"]
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items() if version)
+    names = ["program", "GFLOP", "MB moved", "memory, MB", "of the chip's", "at least", "limit", "CPU s", "collectives"]
+    rows = content["programs"]
+    with_largest = any("largest_batch" in row for row in rows)
+    names += ["largest batch on one chip"] * with_largest
+    lines = [
+        f"**{content['topology']}**: {content['devices']} of {chip['name']}, batch of {content['batch_size']} over all "
+        f"of them, {content['dtype']}; {versions}.",
+        "",
+        "| " + " | ".join(names) + " |",
+        "|---" + "|---:" * 4 + "|---:|---|---:|---|" + "---:|" * with_largest,
+    ]
+    for row in rows:
+        if row["error"]:
+            cells = [row["name"], row["error"], *[""] * 5, f"{row['processor_seconds']:.0f}", ""]
+        else:
+            cells = [
+                row["name"],
+                _scaled(row["flops"], 1e9),
+                _scaled(row["bytes"], 1e6),
+                _scaled(row["memory"], 1e6),
+                f"{row['memory'] / chip['memory']:.0%}" if chip["memory"] else "-",
+                "-" if row["bound"] is None else duration(row["bound"]),
+                row["limit"] or "-",
+                f"{row['processor_seconds']:.0f}",
+                _collectives(row),
+            ]
+        cells += [f"{row['largest_batch']:,}" if "largest_batch" in row else ""] * with_largest
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def duration(seconds: float) -> str:
@@ -58,3 +103,19 @@ def _row(cells: tuple[str, ...]) -> str:
 
 def _scaled(value: float | None, unit: float) -> str:
     return "-" if value is None else f"{value / unit:,.1f}" if value < 10 * unit else f"{value / unit:,.0f}"
+
+
+def _collectives(row: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in row["collectives"].items()) or "none"
+
+
+def main() -> None:
+    """Prints the tables of finished checks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path)
+    for path in parser.parse_args().files:
+        print(markdown(json.loads(path.read_text(encoding="utf-8"))))
+
+
+if __name__ == "__main__":
+    main()

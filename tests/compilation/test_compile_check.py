@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import pytest
 
+import ecgjax
 from configs import compile_check as settings
 from ecgjax import chips
 from ecgjax.compilation import measure, targets
@@ -155,6 +156,25 @@ def test_lines_of_the_table() -> None:
     assert unknown.split()[2:4] == ["-", "-"]
     failed = row(error="out of memory: 20G exceeds available HBM (15.75G)")
     assert compile_table.line(failed).split(maxsplit=2)[2] == "out of memory: 20G exceeds available HBM (15.75G)"
+
+
+def test_tables_of_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    about = compile_check._about(config(), Target("v5e:2x2", "tpu", [], V5E, False), 4)
+    failed = row(error="out of memory: 20G exceeds available HBM (15.75G)")
+    rows = [row(), {**row(), "largest_batch": 1024}, {**failed, "name": "s4 fused"}]
+    path = tmp_path / compile_check.FILE
+    path.write_text(json.dumps({**about, "programs": rows}))
+    monkeypatch.setattr("sys.argv", ["compile_table", str(path)])
+    compile_table.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(
+        f"**v5e:2x2**: 4 of TPU v5e, batch of 64 over all of them, float32; ecgjax {ecgjax.__version__}"
+    )
+    table = [line for line in lines if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    assert table[2] == ("| s4 finetune | 71 | 1,577 | 3,502 | 20% | 2.17 ms | compute | 103 | 2 all-reduce |  |")
+    assert table[3].endswith("| 1,024 |")
+    assert table[4].startswith("| s4 fused | out of memory: 20G exceeds available HBM (15.75G) |")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.34, "12.3 s"), (0.00217, "2.17 ms"), (3e-6, "3 us")])
