@@ -43,7 +43,9 @@ class Bucket:
         logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what it cannot do is raised, and said in one line
         try:
             # Other processes write there, so listings are not kept.
-            self._system = fsspec.filesystem(protocol, use_listings_cache=False)
+            # Our objects are small: s3fs would ask for the size of each, to read it in parts.
+            options = {"max_concurrency": 1} if protocol in ("s3", "s3a") else {}
+            self._system = fsspec.filesystem(protocol, use_listings_cache=False, **options)
         except ImportError as error:
             raise UserError(
                 f"{self.url}: {protocol}:// needs a client ({' '.join(str(error).split())}); "
