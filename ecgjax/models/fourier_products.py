@@ -61,6 +61,21 @@ def two_stages(u: Array, k: Array) -> Array:
     return y.reshape(batch, rows * n2, channels)[:, :length]
 
 
+def inverse(spectrum: Array, n: int, length: int) -> Array:
+    """Inverse real Fourier transform over the last axis as one matrix product.
+
+    Args:
+        spectrum: (..., n // 2 + 1) complex.
+        n: length of the transform.
+        length: first samples of it that are wanted.
+
+    Returns:
+        (..., length).
+    """
+    _, back = real_fourier(n)
+    return _dot("...f,tf->...t", jnp.concatenate([spectrum.real, spectrum.imag], -1), back[:length])
+
+
 def _divisor(n: int) -> int:
     """The largest divisor of n up to its square root: the second stage is a product of four times its square."""
     return max(d for d in range(1, int(n**0.5) + 1) if n % d == 0)
@@ -71,14 +86,14 @@ def _fourier_host(n: int) -> tuple[np.ndarray, np.ndarray]:
     # j k mod n first: the angle is then exact in float64 however long the signal.
     angle = 2 * np.pi * (np.outer(np.arange(n // 2 + 1), np.arange(n)) % n) / n
     weight = np.full((n // 2 + 1, 1), 2.0 / n)
-    weight[[0, -1]] = 1.0 / n
+    weight[[0, -1] if n % 2 == 0 else 0] = 1.0 / n
     forward = np.concatenate([np.cos(angle), -np.sin(angle)])
     back = np.concatenate([weight * np.cos(angle), -weight * np.sin(angle)]).T
     return forward.astype(np.float32), back.astype(np.float32)
 
 
 def real_fourier(n: int) -> tuple[Array, Array]:
-    """Real matrices of the real Fourier transform, (2F, n), and of its inverse, (n, 2F), F = n // 2 + 1; n even."""
+    """Real matrices of the real Fourier transform, (2F, n), and of its inverse, (n, 2F), F = n // 2 + 1."""
     forward, back = _fourier_host(n)
     return jnp.asarray(forward), jnp.asarray(back)
 

@@ -24,6 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ecgjax.models import fourier_products
+
 Array = jax.Array
 
 _EXACT = jax.lax.Precision.HIGHEST
@@ -88,7 +90,11 @@ def kernel(C: Array, system: System, l_max: int, length: int) -> Array:
     """
     if length > l_max:
         C, l_max = lengthen(C, system, l_max, length)
-    return jnp.fft.irfft(spectrum(C, system, l_max), n=l_max)[..., :length]
+    return jax.lax.platform_dependent(
+        spectrum(C, system, l_max),
+        tpu=lambda K: fourier_products.inverse(K, l_max, length),  # an FFT takes a TPU's compiler a minute
+        default=lambda K: jnp.fft.irfft(K, n=l_max)[..., :length],
+    )
 
 
 def spectrum(C: Array, system: System, l_max: int) -> Array:
