@@ -89,7 +89,7 @@ def _bind(form: str, stride: int, padding: tuple[int, int], groups: int) -> Call
     name, _, size = form.partition(" of ")
     if name == "blocks":
         return lambda x, kernel: _blocks(x, kernel, stride, padding, groups, int(size))
-    function = {"plain": _plain, "split": _split, "fft": _fft}[name]
+    function = {"plain": _plain, "dense": _dense, "split": _split, "fft": _fft}[name]
     return lambda x, kernel: function(x, kernel, stride, padding, groups)
 
 
@@ -97,6 +97,14 @@ def _plain(x: Array, kernel: Array, stride: int, padding: tuple[int, int], group
     return lax.conv_general_dilated(
         x, kernel, (stride,), (padding,), dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=groups
     )
+
+
+def _dense(x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int) -> Array:
+    """One convolution of all channels, whose kernel is zero between the groups."""
+    width, inside, features = kernel.shape
+    own = jnp.asarray(np.repeat(np.eye(groups, dtype=bool), features // groups, 1), kernel.dtype)
+    kernel = (kernel[:, None] * own[None, :, None]).reshape(width, groups * inside, features)
+    return _plain(x, kernel, stride, padding, 1)
 
 
 def _split(x: Array, kernel: Array, stride: int, padding: tuple[int, int], groups: int) -> Array:

@@ -1,0 +1,111 @@
+"""Forms of attention, grouped convolution, batch norm and patch embedding, at the shapes of the models.
+
+    python -m benchmarks.formulations [--only=attention,stage] [--topology=none] [--repeats=5] [--output=FILE]
+
+What the choices in `ecgjax.models.attention` and `ecgjax.models.convolution`, and the forms of batch norm and patch
+embedding in the models, are made by. Attention at a quarter of the batch. See `benchmarks.forms` for what is measured.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from benchmarks.forms import Form, run, shape
+from ecgjax.models import ecg_jepa, net1d, st_mem
+from ecgjax.models.attention import attend_cross
+from ecgjax.models.convolution import convolution, linear
+
+Array = jax.Array
+
+
+def forms(batch: int) -> list[Form]:
+    return [*_attention(batch // 4), *_grouped(batch), *_positional(batch // 4), *_norm(batch), *_patches(batch)]
+
+
+def _attention(batch: int) -> list[Form]:
+    """ECG-JEPA's: tokens of 8 leads x 50 patches, 16 heads of 48 channels."""
+    rows, tokens = len(ecg_jepa.LEADS), len(ecg_jepa.LEADS) * ecg_jepa.POSITIONS
+    x = shape(batch, tokens, ecg_jepa.HEADS, ecg_jepa.WIDTH // ecg_jepa.HEADS)
+    case = f"attention {rows} x {ecg_jepa.POSITIONS}"
+    candidates = {"cross": attend_cross, "masked": _masked}
+    return [Form(case, name, partial(f, rows=rows), (x, x, x), 3) for name, f in candidates.items()]
+
+
+def _masked(q: Array, k: Array, v: Array, rows: int) -> Array:
+    """All pairs, those of another row and column masked."""
+    row, column = np.divmod(np.arange(q.shape[1]), q.shape[1] // rows)
+    mask = jnp.asarray((row[:, None] == row) | (column[:, None] == column))
+    logits = jnp.einsum("bqnd,bknd->bnqk", q / np.sqrt(q.shape[-1]), k)
+    weights = jax.nn.softmax(jnp.where(mask[None, None], logits, -jnp.inf), -1)
+    return jnp.einsum("bnqk,bknd->bqnd", weights, v)
+
+
+def _grouped(batch: int) -> list[Form]:
+    """The convolutions of Net1D's stages on 2.5 s at 500 Hz, and of ECGFounder's of the same width."""
+    found = []
+    for channels, length in ((64, 313), (128, 313), (160, 157), (400, 40)):
+        x, kernel = shape(batch, length, channels), shape(net1d.TAPS, net1d.GROUP_WIDTH, channels)
+        for name in ("plain", "dense"):
+            found.append(Form(f"stage {channels} x {length}", name, _convolution(name, channels), (x, kernel), 2))
+    return found
+
+
+def _convolution(form: str, channels: int) -> Callable[..., Array]:
+    return lambda x, kernel: convolution(x, kernel, 1, "same", channels // net1d.GROUP_WIDTH, form)
+
+
+def _positional(batch: int) -> list[Form]:
+    """HuBERT-ECG's and ECG-FM's convolution over tokens: 128 taps, 16 groups of 48 channels."""
+    x, kernel = shape(batch, 93, 768), shape(128, 48, 768)
+    return [
+        Form("positional 768 x 93", name, partial(convolution, padding=(64, 63), groups=16, form=name), (x, kernel), 2)
+        for name in ("plain", "fft")
+    ]
+
+
+def _norm(batch: int) -> list[Form]:
+    """Batch norm in training, of a MERL ResNet's first stage, before a ReLU."""
+    x, scale = shape(batch, 625, 64), shape(64)
+    candidates = {"two passes": _two_passes, "one pass": _one_pass}
+    return [Form("batch norm 64 x 625", name, f, (x, scale, scale), 3) for name, f in candidates.items()]
+
+
+def _two_passes(x: Array, scale: Array, bias: Array) -> Array:
+    mean = jnp.mean(x, (0, 1), keepdims=True)
+    return _normalised(x, mean, jnp.mean(jnp.square(x - mean), (0, 1), keepdims=True), scale, bias)
+
+
+def _one_pass(x: Array, scale: Array, bias: Array) -> Array:
+    """The variance as the mean of squares less the square of the mean; loses digits where the mean is large."""
+    mean = jnp.mean(x, (0, 1), keepdims=True)
+    return _normalised(x, mean, jnp.mean(jnp.square(x), (0, 1), keepdims=True) - jnp.square(mean), scale, bias)
+
+
+def _normalised(x: Array, mean: Array, var: Array, scale: Array, bias: Array) -> Array:
+    return jax.nn.relu((x - mean) * lax.rsqrt(var + 1e-5) * scale[None, None] + bias[None, None])
+
+
+def _patches(batch: int) -> list[Form]:
+    """ST-MEM's: patches of one lead; MERL ViT's are of all leads, one after the other."""
+    leads, patch, width = 12, st_mem.PATCH, st_mem.WIDTH
+    x, kernel = shape(batch, 30 * patch, leads), shape(patch, leads, width)
+    candidates = {"convolution": partial(_strided, patch=patch), "product": partial(_product, patch=patch)}
+    return [Form(f"patches 30 x {patch} x {leads}", name, f, (x, kernel), 2) for name, f in candidates.items()]
+
+
+def _strided(x: Array, kernel: Array, patch: int) -> Array:
+    return convolution(x, kernel, patch)
+
+
+def _product(x: Array, kernel: Array, patch: int) -> Array:
+    batch, samples, leads = x.shape
+    x = x.reshape(batch, samples // patch, patch * leads)
+    return linear(x, kernel.reshape(patch * leads, -1))
+
+
+if __name__ == "__main__":
+    run(__doc__, "formulations", forms)
