@@ -30,7 +30,8 @@ def embedded(report: Mapping[str, Any]) -> str:
     rows = [{**_rounded({**row, "labels": None}), "labels": _labels(row["labels"], sets)} for row in report["rows"]]
     names = [dict(zip(("names", "known", "positives"), key, strict=True)) for key in sets]
     # What the script calls the models and modes; it is taken out of what a reader saves.
-    shown = {row["model"]: style.model_name(row["model"]) for row in rows}
+    models = [row["model"] for row in rows] + [model for pair in report["pairs"] for model in pair["models"]]
+    shown = {model: style.model_name(model) for model in models}
     shown |= {mode: style.mode_name(mode) for row in rows for mode in (row["mode"], *row["ranks"])}
     kept = {key: _rounded(value) for key, value in report.items() if key != "rows"}
     text = json.dumps(

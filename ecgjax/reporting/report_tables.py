@@ -111,7 +111,7 @@ def _values(
     if any(row["data"]["synthetic"] for row in used):
         caption.append("Synthetic data, not real patients, are among them.")
     label = f"tab:{'intervals' if with_intervals else 'values'}-{mode}-{protocol}"
-    return ReportTable(label, " ".join(caption), _heads(models), _named(sections))
+    return ReportTable(label, " ".join(caption), [style.model_name(model) for model in models], _named(sections))
 
 
 def _ranks(report: Mapping[str, Any], mode: str, protocol: str, entries: Sequence[Mapping[str, Any]]) -> ReportTable:
@@ -136,7 +136,9 @@ def _ranks(report: Mapping[str, Any], mode: str, protocol: str, entries: Sequenc
         f"On a task {_RULES[settings['rank_rule']]} ({_test(settings)}; {settings['numbering']} numbering). "
         "A model without a result on every task of a category has no rank in it."
     )
-    return ReportTable(f"tab:ranks-{mode}-{protocol}", caption, _heads(models), [("", rows)])
+    return ReportTable(
+        f"tab:ranks-{mode}-{protocol}", caption, [style.model_name(model) for model in models], [("", rows)]
+    )
 
 
 _KINDS = {"percentile": "Percentile", "basic": "Basic", "bca": "BCa"}
@@ -170,11 +172,6 @@ def _with_interval(row: Mapping[str, Any]) -> str:
 
 def _named(sections: Mapping[str, list[tuple[str, list[Cell | None]]]]) -> list[tuple[str, Any]]:
     return [(style.capital(style.category_name(category)), rows) for category, rows in sections.items()]
-
-
-def _heads(models: Sequence[str]) -> list[str]:
-    parts = [model.partition(" (") for model in models]  # "ecg_cpc (scratch)"
-    return [style.model_name(name) + bracket + rest for name, bracket, rest in parts]
 
 
 def _models(report: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -50,8 +50,9 @@ MODES = {
 
 
 def model_name(name: str) -> str:
-    """A model's name as its authors write it; names of other models stay as they are."""
-    return _MODELS.get(name, name)
+    """A model's name as its authors write it, "ecg_cpc (scratch)" too; names of other models stay as they are."""
+    own, bracket, rest = name.partition(" (")
+    return _MODELS.get(own, own) + bracket + rest
 
 
 def category_name(name: str) -> str:

@@ -1,6 +1,7 @@
 """The page as a file: complete without a script, nothing from elsewhere, no name that is taken for HTML."""
 
 import base64
+import copy
 import csv
 import gzip
 import hashlib
@@ -182,6 +183,17 @@ def test_cells_are_the_rows_that_were_compared(report: dict) -> None:
     page = Page(overview(report))
     buttons = [int(attributes["data-row"]) for attributes in page.having("button", "data-row")]
     assert sorted(buttons) == sorted(index for pair in report["pairs"] for index in pair["rows"])
+
+
+def test_models_have_one_name_everywhere(report: dict, tmp_path: Path) -> None:
+    """Also one that was trained from scratch and pretrained, which only comparisons tell apart."""
+    renamed = copy.deepcopy(report)
+    for pair in renamed["pairs"]:
+        pair["models"] = ["ecg_fm (scratch)" if model == "s4" else model for model in pair["models"]]
+    write_page(renamed, [], tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text()
+    assert "ECG-FM (scratch)</th>" in text
+    assert data_of(text)["shown"]["ecg_fm (scratch)"] == "ECG-FM (scratch)"
 
 
 def test_a_report_of_one_run_needs_no_comparison(tmp_path: Path) -> None:

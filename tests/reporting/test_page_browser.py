@@ -175,6 +175,11 @@ def test_labels_are_searched_and_sorted(browser: Browser) -> None:
     known = [float(cell) for cell in cells if cell != "–"]
     assert known == sorted(known)
     assert cells[-1] == "–"  # the label without a positive is last
+    # The drawn scale holds every interval, also where a model is worse than chance.
+    texts = [td.text for td in first.find_elements(By.CSS_SELECTOR, "tbody td:nth-child(3)")]
+    lows = [float(text[1:].split(",")[0]) for text in texts if text != "–"]
+    scale = first.find_elements(By.CSS_SELECTOR, "thead th")[3].text
+    assert float(scale.split(" to ")[0]) <= min(lows) < 0.5
     assert browser.all(names)
     browser.one("#close").click()
     assert not browser.one("#cell").is_displayed()

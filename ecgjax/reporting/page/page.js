@@ -173,7 +173,8 @@
     const all = labels(report, row);
     if (!all.length) return [];
     const ends = all.flatMap((x) => [x.low, x.value, x.high]).filter((x) => x !== null);
-    const [from, to] = row.metric === "auroc" ? [0.5, 1] : [0, ends.reduce((a, b) => Math.max(a, b), 0)];
+    const lowest = ends.reduce((a, b) => Math.min(a, b), 1);
+    const [from, to] = row.metric === "auroc" ? [lowest < 0.5 ? Math.floor(10 * lowest) / 10 : 0.5, 1] : [0, ends.reduce((a, b) => Math.max(a, b), 0)];
     const lines = all.map((x) => [make("th", { scope: "row", class: "wrap" }, x.name), cell(number(x.value, 4), x.value),
       cell(x.value === null ? "–" : interval(x)), make("td", { class: "wide", "data-v": x.value ?? "" }, drawn(x, from, to)),
       cell(whole(x.positives), x.positives), cell(whole(x.known), x.known)]);
