@@ -184,8 +184,8 @@ def main() -> None:
                 print(f"{mode:8s} {kind:4s} fused {fused:8.1f} s   separate {separate:8.1f} s ({HEADS} x "
                       f"{times['separate'][kind]:.1f} s, of {times['runs']} runs)   {separate / fused:6.1f} times less"
                       f"   (at least {TARGET:g})", flush=True)  # fmt: skip
-    counts = (1, 4, 16, HEADS)
-    found["heads"] = scaling(counts)
+        counts = (1, 4, 16, HEADS)
+        found["heads"] = scaling(counts)
     alone = found["heads"]["encoder"]
     print(f"encoder alone  {1e3 * alone:8.0f} ms of CPU per batch of {BATCH}")
     for count in counts:

@@ -57,14 +57,17 @@ def gather(data: Labelled, split: str, found: Iterable[tuple[Item, Any, Any]]) -
     Args:
         data: whose split.
         split: its name.
-        found: of each batch the item, scores (batch, outputs) and (batch,) whether outputs were finite.
+        found: of each batch the item, scores (batch, outputs) and (batch,) whether outputs were finite. Other records
+            may be among them.
     """
     rows = data.rows[split]
     parts: dict[str, list[NDArray]] = {"crop_record": [], "crop_start": [], "crop_scores": []}
     non_finite = 0
     for item, scores, finite in found:
-        valid = np.asarray(item["valid"])
-        parts["crop_record"].append(np.searchsorted(rows, np.asarray(item["record"])[valid]))
+        record = np.asarray(item["record"])
+        place = np.minimum(np.searchsorted(rows, record), len(rows) - 1)
+        valid = np.asarray(item["valid"]) & (rows[place] == record)
+        parts["crop_record"].append(place[valid])
         parts["crop_start"].append(np.asarray(item["start"])[valid] / data.store.sampling_rate)
         parts["crop_scores"].append(np.asarray(scores)[valid])
         non_finite += int((~np.asarray(finite)[valid]).sum())

@@ -129,6 +129,11 @@ def load(
     return Subject(config, directory, head_run, reported, model, parts.subset(config, data))
 
 
+def stream_seed(config: ConfigDict) -> int:
+    """The seed of order and windows of the training batches."""
+    return config.seed if config.data.seed is None else config.data.seed
+
+
 def cutter_of(subject: Subject, sharding: jax.sharding.Sharding | None = None) -> Cutter:
     """What cuts crops of all splits, for batches that lie so over the devices."""
     config, data, spec = subject.config, subject.data, subject.model.spec
@@ -153,7 +158,7 @@ def stream(
         data.store,
         data.rows["train"],
         batch_size=config.batch_size,
-        seed=config.seed if config.data.seed is None else config.data.seed,
+        seed=stream_seed(config),
         epochs=config.epochs,
         crops=config.data.crops,
         seconds=subject.model.spec.seconds,

@@ -37,6 +37,8 @@ class Cell:
         settings: every field of its config, dotted.
         identity: all that determines its result.
         group: hash of what cells share that see the same batches through the same encoder; its own if it trains one.
+        pool: hash of what cells share that read the same features in batches of their own: crops are fixed, seeds and
+            shares of the records may differ; None: crops are drawn in every epoch, or an encoder is trained.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Cell:
     settings: dict[str, Any] = field(repr=False)
     identity: dict[str, Any] = field(repr=False)
     group: str = field(repr=False)
+    pool: str | None = field(default=None, repr=False)
 
     @property
     def model(self) -> str:
@@ -111,7 +114,8 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
     }
     name = hashed(identity)
     group = name if mode.trains_encoder else hashed(_shared(identity, spec, head_run))
-    return Cell(name, dict(point), settings, identity, group)
+    fixed = settings["data.crops"] == "fixed" and not mode.trains_encoder
+    return Cell(name, dict(point), settings, identity, group, hashed(_pooled(identity)) if fixed else None)
 
 
 class MissingError(UserError):
@@ -146,6 +150,17 @@ def _shared(identity: dict[str, Any], spec: ModelSpec, run: HeadRun) -> dict[str
         # What leaves records out, or picks a share of them by their labels.
         "records": [max(spec.seconds, run.min_seconds), run.min_fold, run.labelled_only and run.columns],
         "labels": config["data.labels"] if chosen or run.labelled_only else None,
+    }
+
+
+def _pooled(identity: dict[str, Any]) -> dict[str, Any]:
+    """What two cells share that are fed from one set of features, each in its own order."""
+    config = identity["config"]
+    names = ("model", "protocol", "epochs", "batch_size", "data.features", "data.placement")
+    return {
+        **{name: config[name] for name in names},
+        **{name: identity[name] for name in ("numerics", "arguments", "weights", "data")},
+        "seed": config["seed"] if identity["weights"] is None else None,
     }
 
 

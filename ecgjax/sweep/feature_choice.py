@@ -26,7 +26,7 @@ from ecgjax.models.heads import READS
 from ecgjax.sweep import costs
 from ecgjax.sweep.cells import Cell, hashed
 from ecgjax.sweep.costs import Cost, Work
-from ecgjax.sweep.units import Keeping, Unit, units
+from ecgjax.sweep.units import NOTHING, Keeping, Unit, units
 from ecgjax.training.progress import clock
 from ecgjax.training.supervised import MODES
 
@@ -147,13 +147,16 @@ def keeping(
         raise UserError(f"config.features is {asked!r}; expected one of {', '.join(CHOICES)}")
     frozen = [cell for cell in cells if not MODES[cell.mode].trains_encoder]
     if asked == "recompute" or not frozen:
-        return Keeping()
+        return NOTHING
     if asked == "cache":
-        return Keeping(frozenset(map(key_of, frozen)), folder)
+        read: dict[str, set[str]] = {}
+        for cell in frozen:
+            read.setdefault(key_of(cell), set()).add(READS[MODES[cell.mode].head])
+        return Keeping({key: tuple(kind for kind in KINDS if kind in kinds) for key, kinds in read.items()}, folder)
     measured = costs.throughputs(stores)
     estimated = {cell.name: costs.of_cell(cell, measured) for cell in frozen}
     decided = decide(units(frozen), estimated, measured, asked=asked, folder=folder, gigabytes=gigabytes)
-    return Keeping(frozenset(family.key for family, choice in decided if choice.what == "cache"), folder)
+    return Keeping({family.key: family.kinds for family, choice in decided if choice.what == "cache"}, folder)
 
 
 def place_of(cell: Cell, folder: str | None) -> Path:

@@ -4,7 +4,7 @@ Programs are driven as with signals (`ecgjax.training.together`): the source and
 those of an encoder pass. Training windows are among them where they are the same in every epoch.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ecgjax.data.batches import BatchPlan, EvaluationPlan
 from ecgjax.data.cutter import Cutter, Placement
 from ecgjax.data.feature_cache import FeatureCache, Kind
+from ecgjax.data.stacked_plan import RoundsPlan
 from ecgjax.data.store import Store
 from ecgjax.models.model import Model
 from ecgjax.sweep import features
@@ -42,9 +43,15 @@ class Kept(NamedTuple):
     sharding: NamedSharding | None
     trained: bool
 
-    def training(self, plan: BatchPlan) -> grain.DatasetIterator:
-        """Training batches; their order, and the iterator's state, are those of the batches of signals."""
-        return cached_features.iterate(self.cache, plan, self.source, self.sharding)
+    def training(self, plan: BatchPlan | RoundsPlan) -> grain.DatasetIterator:
+        """Training batches; their order, and the iterator's state, are those of the batches of signals.
+
+        Batches of several runs are whole on every device.
+        """
+        sharding = self.sharding
+        if sharding is not None and isinstance(plan, RoundsPlan):
+            sharding = NamedSharding(sharding.mesh, PartitionSpec())
+        return cached_features.iterate(self.cache, plan, self.source, sharding)
 
     def evaluation(self, store: Store, rows: NDArray[np.integer], batch_size: int) -> grain.DatasetIterator:
         """What `ecgjax.data.batches.evaluation_iterator` gives, with features."""
@@ -59,7 +66,7 @@ def keep(
     seed: int,
     store: Store,
     cutter: Cutter,
-    plan: BatchPlan,
+    plans: Sequence[BatchPlan],
     evaluated: Iterable[NDArray[np.integer]],
     *,
     kinds: Iterable[Kind],
@@ -77,7 +84,7 @@ def keep(
         seed: of that.
         store: the data.
         cutter: made for all of the unit's records.
-        plan: of training.
+        plans: of training; of several, windows are the same in every epoch.
         evaluated: rows of the splits that are evaluated.
         kinds: what the unit's heads read, see `ecgjax.models.heads.READS`.
         batch_size: of an encoder pass.
@@ -91,9 +98,10 @@ def keep(
         SystemExit: likewise.
     """
     parts = [features.windows_of(store, rows, cutter.window) for rows in evaluated]
-    repeated = plan.windows()
-    if repeated is not None:
-        parts.append(Windows(*repeated))
+    repeated = [windows for plan in plans if (windows := plan.windows()) is not None]
+    if len(plans) > 1 and len(repeated) < len(plans):
+        raise ValueError("several plans that draw windows in every epoch")
+    parts += [Windows(*windows) for windows in repeated]
     windows = Windows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     identity: Mapping[str, object] = features.identity_of(model, weights, seed, store, cutter)
     cache = features.obtain(
@@ -110,4 +118,4 @@ def keep(
     )
     everywhere = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
     source = cached_features.put(cache, placement, sharding=everywhere)
-    return Kept(cache, cutter.window, source, sharding, repeated is not None)
+    return Kept(cache, cutter.window, source, sharding, bool(repeated))

@@ -1,17 +1,20 @@
 """The program of a unit, from what its cells are: its batches, what cuts them, and where on the devices they go."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import grain
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from ecgjax.data.batches import BatchPlan, iterate
 from ecgjax.data.cutter import Cutter
-from ecgjax.jobs.evaluate_setting import Subject, cutter_of, stream
-from ecgjax.models import heads
+from ecgjax.data.feature_cache import Kind
+from ecgjax.data.stacked_plan import RoundsPlan
+from ecgjax.jobs.evaluate_setting import Subject, cutter_of, stream, stream_seed
 from ecgjax.models.weights import load_card
 from ecgjax.sweep.kept_features import Kept, keep
 from ecgjax.training import fused_heads, stacked, supervised
@@ -43,14 +46,15 @@ class Started(NamedTuple):
 
 
 def start(
-    kind: str, subjects: Sequence[Subject], features: str | Literal[False] | None, interrupt: Interrupt
+    kind: str, subjects: Sequence[Subject], kept: Sequence[Kind], folder: str | None, interrupt: Interrupt
 ) -> Started:
     """Builds the program of a unit's cells.
 
     Args:
         kind: of the unit, "fused" or "stacked"; one cell may be left of it.
-        subjects: of the cells; their records are the same.
-        features: where features of a frozen encoder are kept (None: beside the store), or False: nowhere.
+        subjects: of the cells; without kept features, their records are the same.
+        kept: which features of a frozen encoder are kept, those that others of the sweep read among them.
+        folder: where; None: beside the store.
         interrupt: ends the computation of features.
 
     Raises:
@@ -59,22 +63,24 @@ def start(
     """
     if kind == "stacked":
         return _stacked(subjects)
-    return _fused(subjects) if features is False else _fed(subjects, features, interrupt)
+    return _fed(subjects, kept, folder, interrupt) if kept else _fused(subjects)
 
 
 def _fused(subjects: Sequence[Subject]) -> Started:
+    _check_same_records(subjects)
     sharding = batch_sharding(make_mesh(1, subjects[0].config.batch_size))
     source, batches, steps = stream(subjects[0], sharding)
     program = fused_heads.build(subjects[0].model, [_head(subject) for subject in subjects], sharding)
     return Started(program, source, batches, steps, sharding, _said(subjects))
 
 
-def _fed(subjects: Sequence[Subject], folder: str | None, interrupt: Interrupt) -> Started:
+def _fed(subjects: Sequence[Subject], kinds: Sequence[Kind], folder: str | None, interrupt: Interrupt) -> Started:
     """As `_fused`, with features from the cache; what is not there yet is computed first."""
     config, data, model = subjects[0].config, subjects[0].data, subjects[0].model
     sharding = batch_sharding(make_mesh(1, config.batch_size))
-    cutter = cutter_of(subjects[0], sharding)
-    plan = _plan(subjects[0], cutter)
+    rows = {split: _union(subject.data.rows[split] for subject in subjects) for split in data.rows}
+    cutter = cutter_of(subjects[0]._replace(data=replace(data, rows=rows)), sharding)
+    plans = [_plan(subject, cutter) for subject in subjects]
     weights = load_card(Path(config.weights))["sha256"] if config.weights else None
     kept = keep(
         model,
@@ -82,9 +88,9 @@ def _fed(subjects: Sequence[Subject], folder: str | None, interrupt: Interrupt) 
         config.seed,
         data.store,
         cutter,
-        plan,
-        [data.rows["validation"], data.rows["test"]],
-        kinds={heads.READS[supervised.get_mode(subject.config.mode).head] for subject in subjects},  # type: ignore[misc]
+        plans if _differ(subjects) else plans[:1],
+        [rows["validation"], rows["test"]],
+        kinds=kinds,
         batch_size=config.batch_size,
         placement=config.data.placement,
         folder=folder,
@@ -93,9 +99,28 @@ def _fed(subjects: Sequence[Subject], folder: str | None, interrupt: Interrupt) 
     )
     program = fused_heads.build(model, [_head(subject) for subject in subjects], sharding)
     source: Source = kept.source if kept.trained else cutter
+    plan = RoundsPlan(plans) if _differ(subjects) else plans[0]
     batches = kept.training(plan) if kept.trained else iterate(data.store, plan, cutter, sharding)
     said = f"{_said(subjects)}, features from {kept.cache.folder}"
     return Started(program, source, batches, plan.steps_per_epoch, sharding, said, kept)
+
+
+def _check_same_records(subjects: Sequence[Subject]) -> None:
+    first = subjects[0].data.rows
+    for subject in subjects:
+        for split, rows in subject.data.rows.items():
+            if not np.array_equal(rows, first[split]):
+                raise ValueError(f"{subject.directory.path}: other {split} records than {subjects[0].directory.path}")
+
+
+def _differ(subjects: Sequence[Subject]) -> bool:
+    """Whether batches are others from cell to cell."""
+    streams = {(stream_seed(subject.config), subject.data.rows["train"].tobytes()) for subject in subjects}
+    return len(streams) > 1
+
+
+def _union(rows: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.unique(np.concatenate(list(rows)))
 
 
 def _said(subjects: Sequence[Subject]) -> str:
@@ -116,6 +141,7 @@ def _head(subject: Subject) -> fused_heads.Head:
 
 
 def _stacked(subjects: Sequence[Subject]) -> Started:
+    _check_same_records(subjects)
     config, data = subjects[0].config, subjects[0].data
     mesh = make_mesh(len(subjects), config.batch_size)
     cutter = cutter_of(subjects[0], batch_sharding(mesh))
@@ -153,7 +179,7 @@ def _plan(subject: Subject, cutter: Cutter) -> BatchPlan:
         data.store.records["samples"].to_numpy(np.int64),
         window=cutter.window,
         batch_size=config.batch_size,
-        seed=config.seed if config.data.seed is None else config.data.seed,
+        seed=stream_seed(config),
         epochs=config.epochs,
         last_start=cutter.protocol != "paper",
         crops=config.data.crops,

@@ -24,6 +24,7 @@ from ecgjax.sweep.status import Status
 from ecgjax.sweep.units import FOLDER as UNITS
 from ecgjax.sweep.units import NOTHING, Keeping, Unit, units
 from ecgjax.training.interrupt import Interrupt
+from ecgjax.training.supervised import MODES
 
 __all__ = ["ERROR", "LOG", "RunCell", "run"]
 
@@ -69,8 +70,11 @@ def run(
             left[cell.name] = retries
     if not left:
         return
-    planned = units(cells, stacking=stacking()) if run_cell is None else [Unit((cell,), "single") for cell in cells]
-    planned = [_fed(unit, keeping) for unit in planned] if run_cell is None else planned
+    if run_cell is None:
+        fused = units(cells, stacking=stacking(), pool=partial(_pool, keeping))
+        planned = [_fed(unit, keeping) for unit in fused]
+    else:
+        planned = [Unit((cell,), "single") for cell in cells]
     waiting = [unit for unit in planned if any(cell.name in left for cell in unit.cells)]
     run_cell = run_cell or _evaluate()
     gc.collect()
@@ -229,8 +233,19 @@ class _Sweep:
 
 
 def _fed(unit: Unit, keeping: Keeping) -> Unit:
-    kept = bool(keeping.families) and feature_choice.key_of(unit.cells[0]) in keeping.families
-    return Unit(unit.cells, "fused") if kept and unit.kind == "single" else unit
+    return Unit(unit.cells, "fused") if unit.kind == "single" and _kept(keeping, unit.cells[0]) else unit
+
+
+def _pool(keeping: Keeping, cell: Cell) -> str | None:
+    """Linear heads are fed together whatever their seeds and shares of the records: pooled features are small.
+
+    Attention heads are not, as each would need a batch of token sequences, and nothing would be shared.
+    """
+    return cell.pool if MODES[cell.mode].head == "linear" and _kept(keeping, cell) else None
+
+
+def _kept(keeping: Keeping, cell: Cell) -> bool:
+    return bool(keeping.families) and feature_choice.key_of(cell) in keeping.families
 
 
 def _wait(seconds: float, interrupt: Interrupt) -> None:

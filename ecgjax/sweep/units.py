@@ -1,10 +1,11 @@
 """Which cells run as one program: frozen cells whose heads share the encoder, and stacked trainings."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from ecgjax.data.feature_cache import Kind
 from ecgjax.sweep.cells import Cell, hashed
 from ecgjax.training.supervised import MODES
 
@@ -46,18 +47,25 @@ class Keeping(NamedTuple):
     """What a sweep keeps of features.
 
     Attributes:
-        families: keys (`ecgjax.sweep.feature_choice.key_of`) of the cells whose features are kept.
+        families: what the heads of a sweep read of features that are kept, by the key of their cells
+            (`ecgjax.sweep.feature_choice.key_of`). The first unit of a family computes all of it in one pass.
         folder: config.features_folder.
     """
 
-    families: frozenset[str] = frozenset()
+    families: Mapping[str, tuple[Kind, ...]]
     folder: str | None = None
 
 
-NOTHING = Keeping()
+NOTHING = Keeping({})
 
 
-def units(cells: Sequence[Cell], *, most_heads: int = MOST_HEADS, stacking: Stacking | None = None) -> tuple[Unit, ...]:
+def units(
+    cells: Sequence[Cell],
+    *,
+    most_heads: int = MOST_HEADS,
+    stacking: Stacking | None = None,
+    pool: Callable[[Cell], str | None] | None = None,
+) -> tuple[Unit, ...]:
     """Units of cells: every cell is in exactly one, and units are in the order of their first cells.
 
     The same cells in the same order always make the same units, which is how an interrupted one is found again.
@@ -66,6 +74,8 @@ def units(cells: Sequence[Cell], *, most_heads: int = MOST_HEADS, stacking: Stac
         cells: of a sweep, finished ones too.
         most_heads: of a fused unit; more are spread evenly over several.
         stacking: see `Stacking`; None: cells that train an encoder run alone.
+        pool: for a cell with a frozen encoder, what cells that are fed from one cache of features have in common, each
+            in batches of its own; None: it shares batches with its group.
     """
     together: dict[tuple[str, str], list[Cell]] = {}
     most: dict[tuple[str, str], int] = {}
@@ -73,6 +83,8 @@ def units(cells: Sequence[Cell], *, most_heads: int = MOST_HEADS, stacking: Stac
         kind, key, limit = "fused", cell.group, most_heads
         if MODES[cell.mode].trains_encoder:
             kind, (key, limit) = "stacked", (stacking and stacking(cell)) or (cell.name, 1)
+        elif pool is not None:
+            key = pool(cell) or cell.group
         together.setdefault((kind, key), []).append(cell)
         most[kind, key] = limit
     place = {cell.name: i for i, cell in enumerate(cells)}

@@ -107,6 +107,7 @@ def build(model: Model, runs: Sequence[Head], sharding: NamedSharding | None = N
         shared = None if np.ndim(item["record"]) > 1 else _features(encoder, variables, source, item, whole)
         new, losses = [], []
         for bucket, before, mine, place in zip(buckets, state, own, lying, strict=True):
+            its = None
             if shared is not None:
                 axis, read = None, (shared, item["record"])
             else:  # every run has a batch of its own
@@ -115,6 +116,9 @@ def build(model: Model, runs: Sequence[Head], sharding: NamedSharding | None = N
             params, moments, values = jax.vmap(partial(_step_one, bucket, mine["targets"]), (0, 0, 0, axis, axis))(
                 before.params, before.optimiser, mine["run"], *read
             )
+            if its is not None and "live" in its:  # the others wait for the next epoch
+                new_ones, old_ones = (params, moments), (before.params, before.optimiser)
+                params, moments = jax.tree.map(partial(_chosen, its["live"]), new_ones, old_ones)
             after = BucketState(params, moments, before.best)
             new.append(after if place is None else jax.lax.with_sharding_constraint(after, place))
             losses.append(values)

@@ -19,7 +19,7 @@ class Together(NamedTuple):
     Attributes:
         state: initial state; `step` and `keep` donate it.
         step: (state, source, item) -> (state, losses (runs,)); the item is one batch for all, or has a first axis of
-            runs.
+            runs. Runs that its "live" (runs,) bool leaves out stay as they are, their losses mean nothing.
         predict: (state, source, item, best) -> for each run (scores (batch, outputs), (batch,) whether its logits are
             finite), of its best or current parameters; item (batch,) is the same for all.
         keep: (state, improved (runs,) bool) -> state in which the best of those runs is the current.

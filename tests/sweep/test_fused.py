@@ -9,8 +9,8 @@ import pytest
 
 from ecgjax.errors import UserError
 from ecgjax.jobs import evaluate, evaluate_outcome, sweep
-from ecgjax.sweep import locks, plan, runner, train_unit
-from ecgjax.sweep.axes import axis, fixed, product
+from ecgjax.sweep import locks, plan, runner, train_unit, unit_scores
+from ecgjax.sweep.axes import axis, chain, fixed, product
 from ecgjax.sweep.units import FOLDER, units
 from ecgjax.training import fused_heads
 from ecgjax.training.checkpoints import Checkpoints
@@ -246,7 +246,7 @@ def test_features_of_validation_are_computed_once_where_they_fit(store, weights,
     sweep.run(config, tmp_path / "kept")
     assert seen == ["FeatureSource"] * 3 + ["Cutter"]  # three epochs, then the test
     seen.clear()
-    monkeypatch.setattr(train_unit, "KEPT_BYTES", 0)
+    monkeypatch.setattr(unit_scores, "KEPT_BYTES", 0)
     sweep.run(config, tmp_path)
     assert seen == ["Cutter"] * 4
     for cell in _cells(store, weights):  # the same where they are not kept
@@ -274,3 +274,45 @@ def test_status_of_a_unit(store, weights, tmp_path, monkeypatch):
     assert status.eta() == pytest.approx(60)
     assert status.as_dict()["heads_per_second"] is None
     assert np.isclose(status.as_dict()["per_hour"], 180)
+
+
+def _pooled(store, weights, tmp_path):
+    """Three streams of batches: of two seeds, and of half of the records. Fixed crops, features in a cache."""
+    base = fixed({"model": "tiny", "mode": "linear", "data.labels": "labels", "data.crops": "fixed"})
+    axes = chain(product(base, axis("seed", range(2))), product(base, fixed({"data.ratio": 0.5, "seed": 1})))
+    return fused.config(store, weights, axes, features="cache", features_folder=str(tmp_path / "features"))
+
+
+def test_fixed_crops_fuse_seeds_and_shares_of_the_records(store, weights, tmp_path, monkeypatch):
+    built, build = [], fused_heads.build
+    monkeypatch.setattr(fused_heads, "build", lambda model, heads, *more: (
+        built.append(len(heads)), build(model, heads, *more))[1])  # fmt: skip
+    config = _pooled(store, weights, tmp_path)
+    sweep.run(config, tmp_path / "sweep")
+    assert built == [3]
+    steps = set()
+    for cell in plan.make(config).cells:
+        folder = tmp_path / "sweep" / "cells" / cell.name
+        fused.check_equal(folder, fused.run_alone(cell, tmp_path / cell.name))
+        steps.add(fused.read_log(folder)[-1]["step"])
+    assert steps == {3 * STEPS, 3 * STEPS // 2}
+
+
+def test_sigterm_in_a_unit_of_several_streams(store, weights, tmp_path, monkeypatch):
+    config = _pooled(store, weights, tmp_path)
+    sweep.run(config, tmp_path / "whole")
+    progress = runner.Status.progress
+
+    def signal_once(self, unit, cells, step, steps):
+        if step == STEPS + 3:  # where the share of the records is through with its epoch
+            signal.raise_signal(signal.SIGTERM)
+        return progress(self, unit, cells, step, steps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_unit, "_PROGRESS_SECONDS", 0.0)
+        patch.setattr(runner.Status, "progress", signal_once)
+        with pytest.raises(SystemExit):
+            sweep.run(config, tmp_path / "cut")
+    sweep.run(config, tmp_path / "cut")
+    for cell in plan.make(config).cells:
+        fused.check_equal(tmp_path / "cut" / "cells" / cell.name, tmp_path / "whole" / "cells" / cell.name, 0)

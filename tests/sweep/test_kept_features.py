@@ -33,7 +33,7 @@ def test_heads_learn_the_same_from_the_cache(store, tmp_path, crops, dtype):
     ]
     rows = {split: opened.rows(split) for split in ("validation", "test")}
     kept = keep(
-        model, None, 0, opened, cutter, plan, rows.values(), kinds=["pooled", "sequence"], batch_size=BATCH,
+        model, None, 0, opened, cutter, [plan], rows.values(), kinds=["pooled", "sequence"], batch_size=BATCH,
         folder=tmp_path,
     )  # fmt: skip
     assert kept.trained == (crops == "fixed")

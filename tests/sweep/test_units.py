@@ -83,3 +83,22 @@ def test_other_streams_are_other_cells(store):
         return resolve({**S4, **change}, {"data.store": str(store)}, None, None).name
 
     assert len({name(), name(**{"data.seed": 1}), name(**{"data.crops": "fixed"}), name(seed=1)}) == 4
+
+
+def test_cells_of_one_pool_are_one_unit():
+    cells = [_cell(str(i), f"group {i // 2}") for i in range(6)] + [_cell("6", "group 3", "frozen")]
+    found = units(cells, pool=lambda cell: "pool" if cell.mode == "linear" else None)
+    assert [len(unit.cells) for unit in found] == [6, 1]
+
+
+def test_fixed_crops_pool_what_reads_the_same_features(store):
+    def cell(**change):
+        point = {**CPC, "mode": "linear", "data.crops": "fixed", **change}
+        return resolve(point, {"data.store": str(store), "data.labels": "labels"}, None, None)
+
+    assert cell().pool == cell(**{"data.ratio": 0.5}).pool == cell(**{"data.seed": 4}).pool
+    assert cell(learning_rate=1.0).pool == cell(mode="frozen").pool == cell().pool
+    assert cell(seed=1).pool != cell().pool  # another encoder: it is drawn by the seed
+    assert len({cell().pool, cell(epochs=2).pool, cell(batch_size=8).pool, cell(protocol="paper").pool}) == 4
+    assert cell(**{"data.crops": "random"}).pool is None
+    assert cell(mode="finetune").pool is None
