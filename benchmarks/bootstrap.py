@@ -1,6 +1,6 @@
 """Bootstrap of per-class AUROC: time and memory against scikit-learn, in one run.
 
-    python benchmarks/bootstrap.py [--records=2200 --classes=71 --replicates=1000]
+    python -m benchmarks.bootstrap [--records=2200 --classes=71 --replicates=1000]
 
 The baseline calls scikit-learn's `roc_auc_score` per class and replicate on resampled rows, over two processes.
 It is run on `--measured` replicates only and scaled to all of them. Ours is the whole of `ecgjax.bootstrap.intervals`,

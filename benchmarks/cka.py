@@ -1,6 +1,6 @@
 """CKA of all pairs of layers of two models: products of features against Gram matrices of records x records.
 
-    python benchmarks/cka.py [--records=5000 --layers=12 --channels=768]
+    python -m benchmarks.cka [--records=5000 --layers=12 --channels=768]
 
 Both give the unbiased estimate in float32; the Gram form is what definitions say (K and L without their diagonals), in
 NumPy on the same cores, for a few pairs, and scaled to all. Memory of the Gram form grows with records squared.
