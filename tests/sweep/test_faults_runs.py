@@ -141,11 +141,11 @@ def test_a_loss_that_is_nan_in_one_head_leaves_the_others_as_they_are(store, und
 def test_a_unit_that_is_out_of_memory_is_split_until_it_fits(store, undisturbed, tmp_path, monkeypatch):
     run, sizes = train_unit.run, []
 
-    def small(unit, cells, store, report):
+    def small(unit, cells, *more):
         sizes.append(len(cells))
         if len(cells) > 2:
             raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes.")
-        run(unit, cells, store, report)
+        run(unit, cells, *more)
 
     monkeypatch.setattr(train_unit, "run", small)
     sweep.run(faulty.config(store), tmp_path)
