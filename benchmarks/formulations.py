@@ -11,7 +11,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from benchmarks.forms import Form, run, shape
@@ -31,17 +30,7 @@ def _attention(batch: int) -> list[Form]:
     rows, tokens = len(ecg_jepa.LEADS), len(ecg_jepa.LEADS) * ecg_jepa.POSITIONS
     x = shape(batch, tokens, ecg_jepa.HEADS, ecg_jepa.WIDTH // ecg_jepa.HEADS)
     case = f"attention {rows} x {ecg_jepa.POSITIONS}"
-    candidates = {"cross": attend_cross, "masked": _masked}
-    return [Form(case, name, partial(f, rows=rows), (x, x, x), 3) for name, f in candidates.items()]
-
-
-def _masked(q: Array, k: Array, v: Array, rows: int) -> Array:
-    """All pairs, those of another row and column masked."""
-    row, column = np.divmod(np.arange(q.shape[1]), q.shape[1] // rows)
-    mask = jnp.asarray((row[:, None] == row) | (column[:, None] == column))
-    logits = jnp.einsum("bqnd,bknd->bnqk", q / np.sqrt(q.shape[-1]), k)
-    weights = jax.nn.softmax(jnp.where(mask[None, None], logits, -jnp.inf), -1)
-    return jnp.einsum("bnqk,bknd->bqnd", weights, v)
+    return [Form(case, name, partial(attend_cross, rows=rows, form=name), (x, x, x), 3) for name in ("parts", "masked")]
 
 
 def _grouped(batch: int) -> list[Form]:

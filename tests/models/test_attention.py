@@ -49,12 +49,13 @@ def test_attention_dropout_keeps_the_mean() -> None:
     assert out.std() > 0.02
 
 
+@pytest.mark.parametrize("form", ["parts", "masked", "auto"])
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 5), (4, 1), (3, 5)])
-def test_cross_attention_is_masked_full_attention(rows: int, columns: int) -> None:
+def test_cross_attention_is_masked_full_attention(rows: int, columns: int, form: str) -> None:
     x = qkv(rows * columns)
     row, column = np.divmod(np.arange(rows * columns), columns)
     mask = (row[:, None] == row) | (column[:, None] == column)
-    assert relative(jax.jit(attend_cross, static_argnums=3)(*x, rows), masked(*x, mask)) < 1e-6
+    assert relative(jax.jit(attend_cross, static_argnums=(3, 4))(*x, rows, form), masked(*x, mask)) < 1e-6
 
     def of_mask(q, k, v):
         logits = jnp.einsum("bqnd,bknd->bnqk", q, k) / 2
@@ -64,7 +65,7 @@ def test_cross_attention_is_masked_full_attention(rows: int, columns: int) -> No
 
     @jax.jit
     def both(*x):
-        forms = (lambda *x: attend_cross(*x, rows), of_mask)
+        forms = (lambda *x: attend_cross(*x, rows, form), of_mask)
         return [jax.grad(lambda *x, f=f: jnp.sum(weights * f(*x)), argnums=(0, 1, 2))(*x) for f in forms]
 
     for a, b in zip(*both(*x), strict=True):
