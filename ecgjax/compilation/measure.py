@@ -23,6 +23,8 @@ from ecgjax.compilation.targets import Target
 _COLLECTIVE = re.compile(r"= [^=]*? (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(?:-start)?\(")
 _TOO_LARGE = re.compile(r"RESOURCE_EXHAUSTED|Ran out of memory|exceeds available", re.IGNORECASE)
 _NEEDED = re.compile(r"([\d.]+[KMGT])\)? exceeds available (\S+ \([^)]*\))")
+# XLA chooses the tiles of its own matrix products by timing them on the card; without one it finds none for some.
+_UNTUNED: dict[str, str | bool] = {"xla_gpu_enable_triton_gemm": False}
 
 
 class Compiled(NamedTuple):
@@ -107,7 +109,7 @@ def compile_for(lowered: Lowered, target: Target, dtype: str = "float32", repeat
     """
     program, clock = lowered.program, _Clock(lowered)
     try:
-        executable = lowered.stage.compile()
+        executable = lowered.stage.compile(_UNTUNED if target.platform == "cuda" and not target.local else None)
     except jax.errors.JaxRuntimeError as error:
         seconds, processor = clock.read()
         found = Compiled(program.name, program.records, seconds=seconds, processor_seconds=processor)
@@ -118,7 +120,8 @@ def compile_for(lowered: Lowered, target: Target, dtype: str = "float32", repeat
     devices = len({device for leaf in jax.tree.leaves(program.arguments) for device in leaf.sharding.device_set})
     flops, moved = _figure(costs, "flops"), _figure(costs, "bytes accessed")
     if flops is None:
-        before = _figure(lowered.stage.cost_analysis(), "flops")
+        anywhere = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), program.arguments)
+        before = unoptimised_flops(program._replace(arguments=anywhere), target.platform)
         flops = before and before / devices
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
     found = Compiled(
@@ -146,6 +149,17 @@ def compile_for(lowered: Lowered, target: Target, dtype: str = "float32", repeat
         limit=limit,
         measured=_run(executable, program, repeats) if target.local else None,
     )
+
+
+def unoptimised_flops(program: Compilable, platform: str) -> float | None:
+    """Of all devices together, as lowered for a platform ("cpu", "cuda" or "tpu") that need not be there.
+
+    Args:
+        program: with arguments on devices that are there, or on none.
+        platform: whose forms of the operations are counted.
+    """
+    traced = jax.jit(program.function, donate_argnums=program.donated).trace(*program.arguments)
+    return _figure(traced.lower(lowering_platforms=(platform,)).cost_analysis(), "flops")
 
 
 class _Clock:

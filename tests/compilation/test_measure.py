@@ -89,8 +89,10 @@ class Stage:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
+        self.options: Any = None
 
-    def compile(self) -> Any:
+    def compile(self, options: Any) -> Any:
+        self.options = options
         if self.error:
             raise self.error
         return self
@@ -112,6 +114,13 @@ def of_stage(stage: Any) -> Compiled:
     return measure.compile_for(Lowered(product(), stage, "", 1.0, 2.0), CPU)
 
 
+@pytest.mark.parametrize(("platform", "options"), [("tpu", None), ("cuda", {"xla_gpu_enable_triton_gemm": False})])
+def test_products_of_absent_gpus_are_those_of_the_library(platform: str, options: Any) -> None:
+    stage: Any = Stage()
+    measure.compile_for(Lowered(product(), stage, "", 1.0, 2.0), CPU._replace(platform=platform))
+    assert stage.options == options
+
+
 def test_collectives_are_counted_once_by_kind() -> None:
     found = of_stage(Stage())
     assert found.collectives == {"all-gather": 1, "all-reduce": 2, "collective-permute": 1, "reduce-scatter": 1}
@@ -119,7 +128,9 @@ def test_collectives_are_counted_once_by_kind() -> None:
 
 def test_what_is_not_reported() -> None:
     found = of_stage(Stage())
-    assert (found.flops, found.bytes, found.bound, found.limit) == (None, None, None, None)
+    assert found.bytes is None
+    assert found.flops == pytest.approx(2 * N**3, rel=0.01)  # before optimisation
+    assert found.limit == "compute"
     assert found.memory == 20
     assert found.fits
     assert found.seconds >= 1.0  # that of lowering included
