@@ -65,6 +65,7 @@ def get_config(choice: str = "") -> ConfigDict:
     config.interval.replicates = 1000
     config.interval.unit = "record"  # what is resampled: record (the paper) or patient
 
+    config.figures = True  # learning curve, and every label's value, as PNG and SVG; cells of a sweep have none
     config.save_crops = False  # also the windows' predictions in predictions.npz
     config.log_every = 10  # steps
     return config

@@ -186,7 +186,8 @@ def write(
         },
     )
     cell_values.keep(directory.path)
-    evaluation_report.draw(directory.path)
+    if config.figures:
+        evaluation_report.draw(directory.path)
 
 
 def save_weights(subject: Subject, params: dict[str, Any], rest: dict[str, Any]) -> None:

@@ -123,7 +123,8 @@ def _plan(config: ConfigDict, folder: Path) -> Iterator[Training]:
                         seed=seed,
                     )
                     sizes[key] = len(part.rows["train"])
-                cell = ConfigDict({"job": "evaluate", **shared, **own.to_dict(), "seed": seed, "save_crops": False})
+                quiet = {"save_crops": False, "figures": False}
+                cell = ConfigDict({"job": "evaluate", **shared, **own.to_dict(), "seed": seed, **quiet})
                 cell.data.ratio = float(ratio)
                 # Fewer records than a batch would be no step at all.
                 cell.batch_size = min(config.batch_size, sizes[key])

@@ -32,7 +32,8 @@ def show(folder: Path, console: Console | None = None) -> None:
     console.print()
     console.print(results_table(read_results(folder)))
     for name, what in ((RESULTS, "all values"), (PREDICTIONS, "per record"), ("figures", "PNG and SVG")):
-        console.print(f"{what:12s}{folder / name}", soft_wrap=True)
+        if (folder / name).exists():
+            console.print(f"{what:12s}{folder / name}", soft_wrap=True)
 
 
 def draw(folder: Path) -> None:

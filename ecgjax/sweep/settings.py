@@ -11,6 +11,7 @@ def sweep_config(axes: Axes) -> ConfigDict:
     config = ConfigDict({"job": "sweep"})
     config.axes = axes  # a cell for each point; see ecgjax.sweep.axes
     config.common = common_fields()  # fields of configs/evaluate.py for all cells, e.g. --config.common.epochs=10
+    config.common.figures = False  # of each cell: they take longer than all else that ends it; a report has its own
     config.weights = config_dict.placeholder(str)  # folder with weights by model name; none: random initialisation
     config.stores = config_dict.placeholder(str)  # folder with stores by data source, e.g. STORES/ptbxl
     config.skip_missing = False  # leave out the cells whose weights or store are not there, instead of refusing

@@ -32,12 +32,10 @@ NAMES = ("tiny_scratch", "tiny_linear")
 
 @pytest.fixture(scope="module")
 def quick(tiny):
-    """No figures of single cells, and their programs, which are alike, compiled once."""
+    """Programs of single cells, which are alike, are compiled once."""
     least = jax.config.jax_persistent_cache_min_compile_time_secs
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate.evaluation_report, "draw", lambda folder: None)
-        yield
+    yield
     jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
 
 

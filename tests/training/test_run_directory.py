@@ -15,7 +15,7 @@ def make_config(**changes):
         "seed": 0,
         "log_every": 10,
         "model": {"width": 8, "layers": (1, 2)},
-        "runtime": {"cache": True},
+        "figures": True,
     }
     return ConfigDict({**config, **changes})
 
@@ -51,7 +51,7 @@ def test_another_config_names_the_fields(tmp_path):
 
 def test_what_does_not_change_the_result_may_differ(tmp_path):
     RunDirectory.open(tmp_path, make_config())
-    RunDirectory.open(tmp_path, make_config(log_every=3, runtime={"cache": False, "more": 1}))
+    RunDirectory.open(tmp_path, make_config(log_every=3, figures=False))
 
 
 def test_other_data_is_refused(tmp_path):
