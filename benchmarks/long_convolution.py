@@ -21,10 +21,10 @@ from ecgjax.models.s4_kernel import System
 
 CHANNELS, STATE = 512, 8
 CASES = {
-    300: (False, ("matmul", "two_stages", "parts of 100", "parts of 150", "fft", "blocks of 60", "blocks of 100")),
-    1200: (False, ("matmul", "two_stages", "parts of 200", "parts of 300", "parts of 400", "parts of 600", "fft")),
-    250: (True, ("matmul", "two_stages", "parts of 125", "fft")),
-    1000: (True, ("matmul", "two_stages", "parts of 200", "parts of 250", "parts of 334", "parts of 500", "fft")),
+    300: (False, ("matmul", "two_stages", "fft", "blocks of 60", "blocks of 100")),
+    1200: (False, ("matmul", "two_stages", "fft", "blocks of 100")),
+    250: (True, ("matmul", "two_stages", "fft")),
+    1000: (True, ("matmul", "two_stages", "fft")),
 }
 CHUNKS = {300: 60, 1200: 60, 250: 50, 1000: 50}
 

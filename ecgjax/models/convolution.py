@@ -1,9 +1,10 @@
 """Convolutions and pooling over time of (batch, time, channels).
 
-Grouped convolutions have one meaning and four forms. What is fastest differs: TPU and GPU want the plain operation,
-while on a CPU XLA's weight gradient of it takes up to ten times as long as the rest. There its place is taken by a
-dense convolution per group, by one matrix product per group whose matrix holds the kernel once for every output of a
-block, or, for long kernels, by one matrix product per group and frequency.
+Grouped convolutions have one meaning and five forms. What is fastest differs: GPUs want the plain operation, and so do
+TPUs but for few channels, where a dense convolution moves less. On a CPU XLA's weight gradient of it takes up to ten
+times as long as the rest. There its place is taken by a dense convolution per group, by one matrix product per group
+whose matrix holds the kernel once for every output of a block, or, for long kernels, by one matrix product per group
+and frequency.
 """
 
 import math
@@ -37,8 +38,8 @@ def convolution(
         stride: step.
         padding: zeros before and after, or "same" (see `same_padding`).
         groups: independent parts of the channels.
-        form: of a grouped convolution: "plain", "split", "blocks of N", "fft" (stride 1), or "auto", what suits the
-            platform the program is compiled for and the shape.
+        form: of a grouped convolution: "plain", "dense", "split", "blocks of N", "fft" (stride 1), or "auto", what
+            suits the platform the program is compiled for and the shape.
 
     Returns:
         (batch, outputs, features).
@@ -52,7 +53,9 @@ def convolution(
     if form == "auto":
         outputs = (x.shape[1] + sum(pads) - width) // stride + 1
         on_cpu = _bind(cpu_form(groups, outputs, width, stride), stride, pads, groups)
-        return lax.platform_dependent(x, kernel, cpu=on_cpu, default=_bind("plain", stride, pads, groups))
+        on_tpu = _bind(tpu_form(max(x.shape[2], kernel.shape[2])), stride, pads, groups)
+        plain = _bind("plain", stride, pads, groups)
+        return lax.platform_dependent(x, kernel, cpu=on_cpu, tpu=on_tpu, default=plain)
     return _bind(form, stride, pads, groups)(x, kernel)
 
 
@@ -82,6 +85,16 @@ def cpu_form(groups: int, outputs: int, width: int = 16, stride: int = 1) -> str
     if groups <= 10:
         return "split"
     return "blocks of 10" if outputs <= 10 else "blocks of 4"
+
+
+def tpu_form(channels: int) -> str:
+    """The form for a TPU, by the compiler's bytes for a v5e (`benchmarks/formulations.py`).
+
+    16 taps, 16 channels per group, batch 32 x 313 samples, float32; MB moved forward / with gradients: 64 channels
+    plain 48 / 132, dense 28 / 76; 128 channels plain 95 / 255, dense 33 / 72. "dense" has up to eight times the FLOPs
+    of "plain", but a group of 16 takes up a 128 x 128 tile of the matrix unit like 128 channels do.
+    """
+    return "dense" if channels <= 128 else "plain"
 
 
 def _bind(form: str, stride: int, padding: tuple[int, int], groups: int) -> Callable[[Array, Array], Array]:

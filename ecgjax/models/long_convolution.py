@@ -1,23 +1,40 @@
 """Convolution over time with kernels as long as the signal: one function, several forms, the same result."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from ecgjax.models.block_toeplitz import block_toeplitz
 from ecgjax.models.fourier_products import one_stage, two_stages
-from ecgjax.models.partitioned import partitioned
 
 Array = jax.Array
 _Form = Callable[[Array, Array, Array | None], Array]
 
 CHOICE: dict[str, tuple[tuple[float, str], ...]] = {
-    "tpu": ((800, "matmul"), (float("inf"), "two_stages")),
+    "tpu": ((550, "matmul"), (float("inf"), "two_stages")),
     "cuda": ((float("inf"), "fft"),),
     "cpu": ((float("inf"), "fft"),),
 }
-"""Platform -> (length up to which, form); by compiled cost and measurement, see benchmarks/long_convolution.py."""
+"""Platform -> (length up to which, form).
+
+By what XLA says of the programs compiled for a TPU v5e (32 x 512 channels, float32; forward / with gradients), and the
+least time that FLOPs at 32.8 TFLOP/s and bytes at 819 GB/s leave:
+
+    length             form         GFLOP          MB              at least ms
+    300 causal         matmul       12.1 / 24.2    255 / 508       0.37 / 0.74
+                       two_stages   2.6 / 5.2      577 / 1,270     0.70 / 1.55
+                       fft          71.7 / 132     1,060 / 2,255   2.19 / 4.02    (default precision)
+    1,000 both ways    two_stages   14.7 / 29.7    1,530 / 3,787   1.87 / 4.62
+    1,200 causal       matmul       192 / 384      1,512 / 2,451   5.85 / 11.7
+                       two_stages   20.3 / 40.8    1,812 / 4,505   2.21 / 5.50
+                       fft          52.5           11,158          13.6           (9 minutes to compile)
+
+The limit is where lines through the figures of "matmul" and "two_stages" meet. At 300 all spectra of "matmul" stay on
+the chip, so its bytes are not those of the large memory. No bytes are known for GPUs; on a CPU `jnp.fft` wins by time.
+`python -m benchmarks.long_convolution` makes these figures.
+"""
 
 
 def long_convolution(u: Array, past: Array, future: Array | None = None, form: str = "auto") -> Array:
@@ -30,8 +47,8 @@ def long_convolution(u: Array, past: Array, future: Array | None = None, form: s
         past: (channels, L), the causal kernel.
         future: (channels, L), the kernel of the strict future, or None.
         form: "fft" (of exactly 2 L), "matmul" (the Fourier transform as one matrix product), "two_stages" (as two),
-            "parts of N" (of N samples, transformed one by one), "blocks of N" (of a Toeplitz matrix), or "auto": the
-            one that `CHOICE` gives the platform that the program is compiled for. All work in float32 throughout.
+            "blocks of N" (of a Toeplitz matrix), or "auto": the one that `CHOICE` gives the platform that the program
+            is compiled for. All work in float32 throughout.
 
     Returns:
         (batch, L, channels).
@@ -49,12 +66,10 @@ def _chosen(limits: tuple[tuple[float, str], ...], length: int) -> str:
 def _form(name: str) -> _Form:
     if name in _CIRCULAR:
         return lambda u, past, future: _CIRCULAR[name](u, _circular(past, future))
-    kind, _, size = name.partition(" of ")
-    if kind in _CUT and size.isdecimal() and int(size):
-        cut = _CUT[kind]
-        return lambda u, past, future: cut(u, past, future, int(size))
-    expected = ", ".join([*map(repr, _CIRCULAR), *(f"'{kind} of N'" for kind in _CUT)])
-    raise ValueError(f"form is {name!r}; expected {expected} or 'auto'")
+    kind, _, block = name.partition(" of ")
+    if kind == "blocks" and block.isdecimal() and int(block):
+        return partial(block_toeplitz, block=int(block))
+    raise ValueError(f"form is {name!r}; expected {', '.join(map(repr, _CIRCULAR))}, 'blocks of N' or 'auto'")
 
 
 def _circular(past: Array, future: Array | None) -> Array:
@@ -92,5 +107,3 @@ _CIRCULAR: dict[str, Callable[[Array, Array], Array]] = {
     "matmul": one_stage,
     "two_stages": two_stages,
 }
-
-_CUT: dict[str, Callable[[Array, Array, Array | None, int], Array]] = {"blocks": block_toeplitz, "parts": partitioned}

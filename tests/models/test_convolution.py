@@ -73,9 +73,9 @@ def test_the_platform_decides() -> None:
     def step(x, kernel):
         return conv.convolution(x, kernel, 1, "same", 2)
 
-    for_tpu = jax.jit(step).trace(x, kernel).lower(lowering_platforms=("tpu",)).as_text()
-    assert "feature_group_count = 2" in for_tpu
-    assert for_tpu.count("stablehlo.convolution") == 1
+    for_gpu = jax.jit(step).trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
+    assert "feature_group_count = 2" in for_gpu
+    assert for_gpu.count("stablehlo.convolution") == 1
     for_cpu = jax.jit(step).trace(x, kernel).lower(lowering_platforms=("cpu",)).as_text()
     assert "feature_group_count = 2" not in for_cpu
     with pytest.raises(KeyError):
@@ -110,3 +110,12 @@ def test_average_pool_keeps_a_lone_last_sample() -> None:
     np.testing.assert_allclose(y[:, :2], x[:, :4].reshape(2, 2, 2, 3).mean(2), rtol=1e-6)
     np.testing.assert_array_equal(y[:, 2], x[:, 4])
     np.testing.assert_allclose(conv.average_pool(x[:, :4], 2, 2), y[:, :2])
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 1), (160, 10)])
+def test_tpu_programs_are_dense_up_to_its_tiles(channels: int, groups: int) -> None:
+    x = jax.ShapeDtypeStruct((1, 20, channels), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((16, 16, channels), jnp.float32)
+    program = jax.jit(lambda x, kernel: conv.convolution(x, kernel, 1, "same", channels // 16))
+    text = program.trace(x, kernel).lower(lowering_platforms=("tpu",)).as_text()
+    assert f"feature_group_count = {groups} :" in text

@@ -12,7 +12,7 @@ from ecgjax.models.long_convolution import long_convolution
 from tests.models.golden import relative
 from tests.models.test_s4_kernel import WIDTH, make
 
-FORMS = ("fft", "matmul", "two_stages", "blocks of 7", "parts of 8")
+FORMS = ("fft", "matmul", "two_stages", "blocks of 7")
 
 convolve = jax.jit(long_convolution, static_argnames="form")
 
