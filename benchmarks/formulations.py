@@ -5,7 +5,8 @@
 What the choices in `ecgjax.models.attention` and `ecgjax.models.convolution`, and the forms of batch norm and patch
 embedding in the models, are made by. Attention at a quarter of the batch. For a TPU v5e, MB moved forward / with
 gradients: batch norm in two passes 42 / 89, in one 37 / 73, which loses digits and is not used; patches as a strided
-convolution 58 / 148, as a product of reshaped arrays 96 / 243; other figures stand beside the choices. See `benchmarks.forms` for what is measured.
+convolution 58 / 148, as a product of reshaped arrays 96 / 243; other figures stand beside the choices. See
+`benchmarks.forms` for what is measured.
 """
 
 from collections.abc import Callable
