@@ -25,7 +25,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ecgjax.data.batches import BatchPlan, training_iterator
+from ecgjax.data.batch_plans import BatchPlan
+from ecgjax.data.batches import training_iterator
 from ecgjax.data.cutter import Cutter, HostCrops, Item
 from ecgjax.data.recording import Recording
 from ecgjax.data.store import Store, open_store

@@ -51,7 +51,8 @@ def measure(name: str, options: argparse.Namespace) -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from ecgjax.data.batches import BatchPlan, iterate
+    from ecgjax.data.batch_plans import BatchPlan
+    from ecgjax.data.batches import iterate
     from ecgjax.data.cutter import make_cutter
     from ecgjax.data.embedded import synthetic_store
     from ecgjax.data.store import open_store

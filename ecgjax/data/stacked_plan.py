@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ecgjax.data.batches import BatchPlan
+from ecgjax.data.batch_plans import BatchPlan
 from ecgjax.data.cutter import Item
 
 

@@ -19,13 +19,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-import ecgjax
-from ecgjax import atomic, models, numerics
 from ecgjax.chips import Chip
-from ecgjax.data.embedded import cache_folder
 from ecgjax.models.encoder import Encoder
 from ecgjax.sweep import summary
 from ecgjax.sweep.cells import Cell, hashed, meta
+from ecgjax.sweep.encoder_facts import encoder_of, remembered
 from ecgjax.training.supervised import MODES
 
 _WEIGHT_TRAFFIC = 8
@@ -83,7 +81,7 @@ def of_cell(cell: Cell, measured: Mapping[str, float]) -> Cost:
         measured: windows per second by `measured_key`, from `throughputs`.
     """
     arguments = json.dumps(cell.identity["arguments"], sort_keys=True)
-    encoder, size = _encoder(cell.model, arguments), _size(cell.model, arguments)
+    encoder, size = encoder_of(cell.model, arguments), _size(cell.model, arguments)
     trained = MODES[cell.mode].trains_encoder
     about = meta(cell.identity["run"]["source"], cell.settings["data.store"])
     whole = _whole(about, encoder.spec.seconds)
@@ -120,7 +118,7 @@ def same_windows(cell: Cell) -> bool:
     """Whether training sees the same windows in every epoch: fixed crops, or records of exactly one window."""
     arguments = json.dumps(cell.identity["arguments"], sort_keys=True)
     about = meta(cell.identity["run"]["source"], cell.settings["data.store"])
-    window = int(_encoder(cell.model, arguments).spec.seconds * about["sampling_rate"])
+    window = int(encoder_of(cell.model, arguments).spec.seconds * about["sampling_rate"])
     return cell.settings["data.crops"] == "fixed" or about["samples"] == about["records"] * window
 
 
@@ -154,12 +152,6 @@ def _key(model: str, arguments: Mapping[str, Any], mode: str, device: str | None
     return hashed([model, dict(arguments), mode, device])
 
 
-@cache
-def _encoder(model: str, arguments: str) -> Encoder:
-    plain = json.loads(arguments).items()
-    return models.create(model, **{key: tuple(value) if isinstance(value, list) else value for key, value in plain})
-
-
 class _Size(NamedTuple):
     forward: float
     parameters: int
@@ -169,21 +161,15 @@ class _Size(NamedTuple):
 
 @cache
 def _size(model: str, arguments: str) -> _Size:
-    """FLOPs of one window's forward pass, and sizes; kept in the cache folder, as tracing takes time."""
-    encoder = _encoder(model, arguments)
-    key = hashed([model, arguments, numerics.VERSION, ecgjax.__version__, jax.__version__, jax.default_backend()])
-    path = cache_folder() / "flops" / f"{key}.json"
-    try:
-        return _Size(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        pass
+    """FLOPs of one window's forward pass, and sizes."""
+    return remembered("flops", _Size, _measure, model, arguments)
+
+
+def _measure(encoder: Encoder) -> _Size:
     variables = encoder.shapes()
     x = jax.ShapeDtypeStruct((1, encoder.samples, 12), jnp.float32)
     lowered = jax.jit(lambda variables, x: encoder.apply(variables, x)[0].pooled).lower(variables, x)
     counted = lowered.cost_analysis() or {}
     features = jax.eval_shape(lambda variables, x: encoder.apply(variables, x)[0], variables, x)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    size = _Size(float(counted.get("flops", 0.0)), parameters, *features.sequence.shape[1:])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(path, size._asdict())
-    return size
+    return _Size(float(counted.get("flops", 0.0)), parameters, *features.sequence.shape[1:])

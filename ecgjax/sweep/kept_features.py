@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from ecgjax.data.batches import BatchPlan, EvaluationPlan
+from ecgjax.data.batch_plans import BatchPlan, EvaluationPlan
 from ecgjax.data.cutter import Cutter, Placement
 from ecgjax.data.feature_cache import FeatureCache, Kind
 from ecgjax.data.stacked_plan import RoundsPlan

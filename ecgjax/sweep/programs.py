@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgjax.data.batches import BatchPlan, iterate
+from ecgjax.data.batch_plans import BatchPlan
+from ecgjax.data.batches import iterate
 from ecgjax.data.cutter import Cutter
 from ecgjax.data.feature_cache import Kind
 from ecgjax.data.stacked_plan import RoundsPlan

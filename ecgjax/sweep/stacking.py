@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-import ecgjax
-from ecgjax import atomic, models, numerics
 from ecgjax.chips import find
-from ecgjax.data.embedded import cache_folder
 from ecgjax.models.encoder import Encoder
 from ecgjax.sweep.cells import Cell, hashed
+from ecgjax.sweep.encoder_facts import remembered
 from ecgjax.sweep.units import Stacking
 
 LARGE = 50_000_000
@@ -101,18 +99,8 @@ def memory_of(devices: Sequence[jax.Device]) -> float:
 
 @cache
 def sizes_of(model: str, arguments: str) -> Sizes:
-    """Sizes of an encoder, by its arguments as JSON; kept in the cache folder, as tracing takes seconds."""
-    key = hashed([model, arguments, numerics.VERSION, ecgjax.__version__, jax.__version__, jax.default_backend()])
-    path = cache_folder() / "sizes" / f"{key}.json"
-    try:
-        return Sizes(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        pass
-    plain = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(arguments).items()}
-    sizes = _measure(models.create(model, **plain))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(path, sizes._asdict())
-    return sizes
+    """Sizes of an encoder, by its arguments as JSON."""
+    return remembered("sizes", Sizes, _measure, model, arguments)
 
 
 def _measure(encoder: Encoder) -> Sizes:

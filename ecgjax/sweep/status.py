@@ -25,10 +25,11 @@ from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from ecgjax import atomic
 from ecgjax.sweep.cells import Cell
+from ecgjax.terminal import TerminalBar
 from ecgjax.training.progress import clock
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -65,23 +66,18 @@ class Status:
         self._seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
         self._stream = stream or sys.stderr
         self._last_file = self._last_line = float("-inf")
-        self._bar: Progress | None = None
-        if self._stream.isatty():
-            columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
-            console = Console(file=self._stream)
-            self._bar = Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False)
-            self._task = self._bar.add_task("sweep", total=len(self.cells), text="")
+        columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
+        console = Console(file=self._stream) if self._stream.isatty() else None
+        self._bar = TerminalBar(console, *columns, redirect=False, description="sweep", total=len(self.cells), text="")
 
     def __enter__(self) -> "Status":
-        if self._bar is not None:
-            self._bar.start()
+        self._bar.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._bar.__exit__(kind, error, trace)
         ended = "done" if len(self.done) == len(self.cells) else "failed"
         self.write("stopped" if kind is not None and issubclass(kind, SystemExit | KeyboardInterrupt) else ended)
 
@@ -194,8 +190,8 @@ class Status:
             self._last_file = now
             self.write()
         last = len(self.done) + len(self.failures) == len(self.cells)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=len(self.done), text=self._text())
+        if self._bar.shown:
+            self._bar.move(completed=len(self.done), text=self._text())
         elif self._started and (last or now - self._last_line >= _SECONDS_BETWEEN_LINES):
             self._last_line = now
             print(f"sweep  {len(self.done)}/{len(self.cells)}  {self._text()}", file=self._stream, flush=True)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgjax.data import device_dataset
-from ecgjax.data.batches import Plan
+from ecgjax.data.batch_plans import Plan
 from ecgjax.data.cutter import Item, Placement
 from ecgjax.data.feature_cache import FeatureCache, Kind
 from ecgjax.data.prefetch import prefetch_to_device

@@ -18,7 +18,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
-from ecgjax.data.batches import BatchPlan, iterate
+from ecgjax.data.batch_plans import BatchPlan
+from ecgjax.data.batches import iterate
 from ecgjax.data.cutter import Cutter, Item
 from ecgjax.data.stacked_plan import StackedPlan
 from ecgjax.data.store import Store

@@ -17,7 +17,8 @@ import resampy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgjax.data.batches import BatchPlan, EvaluationPlan, evaluation_iterator, training_iterator
+from ecgjax.data.batch_plans import BatchPlan, EvaluationPlan
+from ecgjax.data.batches import evaluation_iterator, training_iterator
 from ecgjax.data.crops import evaluation_windows, mean_by_record
 from ecgjax.data.cutter import Cutter, Item, make_cutter
 from ecgjax.data.resampling import resample

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ecgjax import chips
-from ecgjax.data.batches import BatchPlan, EvaluationPlan
+from ecgjax.data.batch_plans import BatchPlan, EvaluationPlan
 from ecgjax.data.store import open_store
 from ecgjax.errors import UserError
 from ecgjax.sweep import costs, feature_choice

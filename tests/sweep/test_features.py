@@ -13,7 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from ecgjax.data.batches import BatchPlan, EvaluationPlan, iterate
+from ecgjax.data.batch_plans import BatchPlan, EvaluationPlan
+from ecgjax.data.batches import iterate
 from ecgjax.data.cutter import make_cutter
 from ecgjax.data.feature_cache import FeatureCache, key_of
 from ecgjax.data.store import open_store

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from ecgjax.data.batches import BatchPlan, evaluation_iterator, iterate
+from ecgjax.data.batch_plans import BatchPlan
+from ecgjax.data.batches import evaluation_iterator, iterate
 from ecgjax.data.cutter import make_cutter
 from ecgjax.data.store import open_store
 from ecgjax.jobs import evaluate_outcome, sweep

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from ecgjax.models import registry
-from ecgjax.sweep import stacking
+from ecgjax.sweep import encoder_facts, stacking
 from ecgjax.sweep.cells import resolve
 from ecgjax.sweep.stacking import LARGE, Sizes, common, sizes_of, stack_size
 from ecgjax.sweep.units import units
@@ -83,7 +83,7 @@ def test_units_of_trainings(monkeypatch):
 
 @pytest.mark.usefixtures("tiny")
 def test_activations_are_what_a_backward_pass_needs(monkeypatch, tmp_path):
-    monkeypatch.setattr(stacking, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(encoder_facts, "cache_folder", lambda: tmp_path)
     sizes_of.cache_clear()
     encoder, batch = registry.create("tiny", width=16), 64
     sizes = sizes_of("tiny", '{"width": 16}')

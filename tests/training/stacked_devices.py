@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from ecgjax.data.batches import BatchPlan, evaluation_iterator
+from ecgjax.data.batch_plans import BatchPlan
+from ecgjax.data.batches import evaluation_iterator
 from ecgjax.data.cutter import make_cutter
 from ecgjax.data.store import open_store
 from ecgjax.models import registry

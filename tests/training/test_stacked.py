@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgjax.data.batches import BatchPlan
+from ecgjax.data.batch_plans import BatchPlan
 from ecgjax.data.stacked_plan import StackedPlan
 from ecgjax.training.mesh import DATA, RUNS, batch_sharding, make_mesh
 from tests.jobs.conftest import store
