@@ -59,7 +59,8 @@ class Parts:
         drawn = None if config.weights else config.seed
         key = "model", config.model, config.weights, drawn, tuple(sorted(arguments.items()))
         model = self._once(key, lambda: load_model(config.model, config.weights, config.seed, **arguments))
-        return self._once((*key, config.data.features), lambda: model.rounded(config.data.features))
+        adjusted = lambda: model.rounded(config.data.features).rematerialised(config.remat)  # noqa: E731
+        return self._once((*key, config.data.features, config.remat), adjusted)
 
     def data(self, config: ConfigDict, head_run: HeadRun, seconds: float) -> Labelled:
         """The config's data for windows of `seconds`, all of it."""

@@ -29,6 +29,7 @@ from ecgjax.models.attention import Block
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import Dense, Initialiser, LayerNorm, normal
 from ecgjax.models.positional import sine_cosine
+from ecgjax.models.rematerialisation import block
 
 Array = jax.Array
 
@@ -82,7 +83,7 @@ class EcgJepa(nn.Module):
         x = Dense(WIDTH, kernel_init=init, name="patches")(x)
         taps = {"patches": x}
         for i in range(BLOCKS):
-            block = Block(
+            encoder_block = block(Block)(
                 HEADS,
                 4 * WIDTH,
                 norm_first=True,
@@ -92,7 +93,7 @@ class EcgJepa(nn.Module):
                 output_init=depth_scaled(i),
                 name=f"block_{i}",
             )
-            x = taps[f"block_{i}"] = block(x + position, train)
+            x = taps[f"block_{i}"] = encoder_block(x + position, train)
         x = LayerNorm(name="norm")(x)
         return Features(x, jnp.mean(x, 1), taps)
 

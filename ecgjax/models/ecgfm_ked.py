@@ -24,6 +24,7 @@ from ecgjax.models.convolution import average_pool, max_pool
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.fusion import stored
 from ecgjax.models.layers import BatchNorm, Conv, kaiming_normal
+from ecgjax.models.rematerialisation import block
 
 Array = jax.Array
 
@@ -96,8 +97,8 @@ class XResNet101(nn.Module):
         x = max_pool(x, 3, 2, (1, 1))
         for s, (width, blocks) in enumerate(zip(WIDTHS, BLOCKS, strict=True)):
             for b in range(blocks):
-                block = Bottleneck(width, 2 if s > 0 and b == 0 else 1, name=f"stage_{s}_block_{b}")
-                x = taps[f"stage_{s}_block_{b}"] = block(x, train)
+                bottleneck = block(Bottleneck)(width, 2 if s > 0 and b == 0 else 1, name=f"stage_{s}_block_{b}")
+                x = taps[f"stage_{s}_block_{b}"] = bottleneck(x, train)
         return Features(x, jnp.mean(x, 1), taps)
 
 

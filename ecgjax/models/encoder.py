@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from ecgjax.data.leads import CANONICAL as CANONICAL_LEADS
 from ecgjax.models import contracts
+from ecgjax.models.rematerialisation import rematerialise
 
 Array = jax.Array
 Variables = dict[str, Any]
@@ -85,12 +86,14 @@ class Encoder:
         module: Linen module; `module.apply(variables, x, train)` returns `Features`.
         arguments: JSON-able keyword arguments that `registry.create(spec.name, **arguments)` rebuilds this from.
         features: "bfloat16": features in evaluation are rounded to what fits in it, so that a cache loses nothing.
+        remat: training computes the insides of blocks again, see `ecgjax.models.rematerialisation`.
     """
 
     spec: ModelSpec
     module: nn.Module
     arguments: Mapping[str, Any] = field(default_factory=dict)
     features: str = "float32"
+    remat: bool = False
 
     @property
     def samples(self) -> int:
@@ -137,7 +140,8 @@ class Encoder:
             out: Features = self.module.apply(variables, x, False)  # type: ignore[assignment]
             return self._rounded(_float32(out)), rest
         rngs = {} if key is None else {"dropout": key}
-        features, updated = self.module.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])
+        with rematerialise(self.remat):
+            features, updated = self.module.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])
         return _float32(features), {**rest, **updated}
 
     def _rounded(self, features: Features) -> Features:

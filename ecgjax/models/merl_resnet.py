@@ -22,6 +22,7 @@ from ecgjax.models.contracts import MIMIC_LEADS, Contract, choose
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.fusion import stored
 from ecgjax.models.layers import BatchNorm, Conv
+from ecgjax.models.rematerialisation import block
 
 Array = jax.Array
 
@@ -67,8 +68,8 @@ class ResNet18(nn.Module):
         taps = {"stem": x}
         for i, width in enumerate(WIDTHS, 1):
             for b in range(BLOCKS):
-                block = BasicBlock(width, 2 if i > 1 and b == 0 else 1, name=f"layer_{i}_block_{b}")
-                x = taps[f"layer_{i}_block_{b}"] = block(x, train)
+                basic_block = block(BasicBlock)(width, 2 if i > 1 and b == 0 else 1, name=f"layer_{i}_block_{b}")
+                x = taps[f"layer_{i}_block_{b}"] = basic_block(x, train)
         return Features(x, jnp.mean(x, 1), taps)
 
 

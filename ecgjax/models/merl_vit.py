@@ -26,6 +26,7 @@ from ecgjax.models.attention import Block
 from ecgjax.models.contracts import MIMIC_LEADS
 from ecgjax.models.encoder import HEAD_ONLY, Encoder, Features, ModelSpec
 from ecgjax.models.layers import Conv, LayerNorm, normal
+from ecgjax.models.rematerialisation import block
 
 Array = jax.Array
 
@@ -56,7 +57,7 @@ class VitTiny(nn.Module):
         x = x + position[None, : x.shape[1]].astype(x.dtype)
         taps = {"patches": x}
         for i in range(BLOCKS):
-            x = taps[f"block_{i}"] = Block(HEADS, 4 * WIDTH, norm_first=True, name=f"block_{i}")(x, train)
+            x = taps[f"block_{i}"] = block(Block)(HEADS, 4 * WIDTH, norm_first=True, name=f"block_{i}")(x, train)
         return Features(x, LayerNorm(name="norm")(jnp.mean(x, 1)), taps)
 
 

@@ -75,6 +75,10 @@ class Model:
             raise UserError(f"features of dtype {dtype!r}; expected float32 or bfloat16")
         return Model(replace(self.encoder, features=dtype), self.variables)
 
+    def rematerialised(self, active: bool = True) -> "Model":
+        """The same weights; training computes the insides of blocks again (`ecgjax.models.rematerialisation`)."""
+        return Model(replace(self.encoder, remat=active), self.variables)
+
 
 def load_model(name: str, weights: str | Path | None = None, seed: int = 0, **arguments: Any) -> Model:
     """Builds a model and fills its weights.

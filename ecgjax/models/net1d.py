@@ -22,6 +22,7 @@ from ecgjax.models.convolution import max_pool
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.fusion import stored
 from ecgjax.models.layers import Conv, Dense
+from ecgjax.models.rematerialisation import block
 
 Array = jax.Array
 
@@ -79,8 +80,10 @@ class Net1D(nn.Module):
         taps = {"stem": x}
         for s, (width, blocks) in enumerate(zip(self.widths, self.blocks, strict=True)):
             for b in range(blocks):
-                block = Net1DBlock(width, 2 if b == 0 else 1, s + b > 0, name=f"stage_{s}_block_{b}")
-                x = taps[f"stage_{s}_block_{b}"] = block(x)
+                net_block = block(Net1DBlock, has_train=False)(
+                    width, 2 if b == 0 else 1, s + b > 0, name=f"stage_{s}_block_{b}"
+                )
+                x = taps[f"stage_{s}_block_{b}"] = net_block(x)
         return Features(x, jnp.mean(x, 1), taps)
 
 

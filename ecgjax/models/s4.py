@@ -20,6 +20,7 @@ from ecgjax.models import s4_kernel
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import Conv, Dense, LayerNorm, TiedDropout, gelu
 from ecgjax.models.long_convolution import long_convolution
+from ecgjax.models.rematerialisation import block
 
 Array = jax.Array
 
@@ -101,7 +102,7 @@ class S4Stack(nn.Module):
     def __call__(self, x: Array, train: bool) -> tuple[Array, dict[str, Array]]:
         taps = {}
         for i in range(self.layers):
-            layer = S4Layer(self.l_max, self.state_size, self.bidirectional, self.dropout, name=f"layer_{i}")
+            layer = block(S4Layer)(self.l_max, self.state_size, self.bidirectional, self.dropout, name=f"layer_{i}")
             x = x + TiedDropout(self.dropout)(layer(x, train), train)
             x = taps[f"layer_{i}"] = LayerNorm(name=f"norm_{i}")(x)
         return x, taps

@@ -32,6 +32,7 @@ from ecgjax.models.attention import Block
 from ecgjax.models.encoder import HEAD_ONLY, Encoder, Features, ModelSpec
 from ecgjax.models.layers import Dense, LayerNorm, normal, xavier_uniform
 from ecgjax.models.positional import sine_cosine
+from ecgjax.models.rematerialisation import block
 
 Array = jax.Array
 
@@ -86,8 +87,8 @@ class StMem(nn.Module):
         x = x.reshape(batch, leads * (patches + 2), WIDTH)
         taps = {"patches": x}
         for i in range(BLOCKS):
-            block = Block(HEADS, 4 * WIDTH, norm_first=True, kernel_init=init, name=f"block_{i}")
-            x = taps[f"block_{i}"] = block(x, train)
+            encoder_block = block(Block)(HEADS, 4 * WIDTH, norm_first=True, kernel_init=init, name=f"block_{i}")
+            x = taps[f"block_{i}"] = encoder_block(x, train)
         x = x.reshape(batch, leads, patches + 2, WIDTH)[:, :, 1:-1].reshape(batch, leads * patches, WIDTH)
         return Features(x, LayerNorm(name="norm")(jnp.mean(x, 1)), taps)
 

@@ -14,6 +14,7 @@ from ecgjax.models.attention import Block
 from ecgjax.models.encoder import Groups
 from ecgjax.models.layers import Initialiser, LayerNorm, normal
 from ecgjax.models.positional import PositionalConv
+from ecgjax.models.rematerialisation import block
 
 Array = jax.Array
 
@@ -49,7 +50,7 @@ class ContextNetwork(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         taps = {"position": x}
         for i in range(self.layers):
-            block = Block(
+            layer = block(Block)(
                 self.heads,
                 4 * x.shape[-1],
                 norm_first=False,
@@ -60,7 +61,7 @@ class ContextNetwork(nn.Module):
                 kernel_init=normal(0.02),
                 name=f"layer_{i}",
             )
-            y = block(x, train)
+            y = layer(x, train)
             if train and self.layerdrop:
                 y = jnp.where(jax.random.bernoulli(self.make_rng("dropout"), self.layerdrop), x, y)
             x = taps[f"layer_{i}"] = y

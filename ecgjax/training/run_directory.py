@@ -20,7 +20,7 @@ import ecgjax
 from ecgjax import atomic, distributed
 from ecgjax.errors import UserError, disk_errors
 
-FREE_FIELDS = ("compilation_cache", "figures", "log_every")
+FREE_FIELDS = ("compilation_cache", "figures", "log_every", "remat")
 """Config fields (with all below them) that may differ when a run is resumed: they do not change its result."""
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
