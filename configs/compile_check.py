@@ -22,6 +22,9 @@ def get_config() -> ConfigDict:
     config.bootstrap = True  # a block of replicates of one class
     config.batch_size = 64  # over all devices
     config.dtype = "float32"  # of activations: float32 (products in full), or bfloat16 for models that have it
+    config.remat = False  # the insides of blocks are computed again in the backward pass
+    # Of the compiler for TPUs: 0 is its own; -1 compiles about ten times faster and keeps nothing in on-chip memory.
+    config.effort = -1.0
     config.largest = False  # also the largest batch that one chip holds, for every model and step
     config.compilation_cache = False  # a program taken from there would not be compiled
     return config

@@ -5,6 +5,7 @@ lie whole on every device; batches are spread over all devices.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -67,7 +68,9 @@ def place(devices: Sequence[Any], batch_size: int | None = None) -> Place:
     return Place(mesh.sharded(grid), mesh.sharded(grid, (mesh.RUNS, mesh.DATA)))
 
 
-def of_model(name: str, step: str, batch_size: int, where: Place, dtype: str = "float32") -> Compilable:
+def of_model(
+    name: str, step: str, batch_size: int, where: Place, dtype: str = "float32", remat: bool = False
+) -> Compilable:
     """One of a model's programs at full size.
 
     Args:
@@ -78,8 +81,9 @@ def of_model(name: str, step: str, batch_size: int, where: Place, dtype: str = "
         batch_size: over all devices.
         where: they are.
         dtype: of the activations, where the model has a choice.
+        remat: blocks are computed again in the backward pass.
     """
-    encoder = _encoder(name, dtype)
+    encoder = replace(_encoder(name, dtype), remat=remat)
     build = {"features": _features, "linear": _step, "fused": _fused, "finetune": _step}[step]
     function, parts, donated = build(encoder, step)
     known = {
@@ -94,15 +98,16 @@ def of_model(name: str, step: str, batch_size: int, where: Place, dtype: str = "
     return Compilable(f"{name} {step}", function, described, donated, batch_size)
 
 
-def pretraining_step(batch_size: int, where: Place, dtype: str = "float32") -> Compilable:
+def pretraining_step(batch_size: int, where: Place, dtype: str = "float32", remat: bool = False) -> Compilable:
     """The update of configs/cpc_pretrain.py:paper on crops of 10 s, data-parallel.
 
     Args:
         batch_size: over all devices.
         where: they are.
         dtype: of the activations, where the model has a choice.
+        remat: blocks are computed again in the backward pass.
     """
-    encoder = _encoder("ecg_cpc", dtype, seconds=SECONDS, l_max=1200)
+    encoder = replace(_encoder("ecg_cpc", dtype, seconds=SECONDS, l_max=1200), remat=remat)
     adamw, state = _captured(lambda: _pretraining_state(encoder))
     update = pretraining.make_update(encoder, adamw, 3.0)
     item = {key: _array(where.split, (batch_size,), jnp.int32) for key in ("record", "start")}

@@ -70,15 +70,17 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"config.{name} has {unknown[0]!r}; expected of {', '.join(choices)}")
     if config.batch_size < 1:
         raise UserError(f"config.batch_size is {config.batch_size}; expected 1 or more")
+    if not -1 <= config.effort <= 1:
+        raise UserError(f"config.effort is {config.effort}; expected a number from -1 to 1")
 
 
 def wanted(config: ConfigDict, where: Place) -> Iterator[Compilable]:
     """The programs of a config."""
     for name in config.models:
         for step in config.steps:
-            yield programs.of_model(name, step, config.batch_size, where, config.dtype)
+            yield programs.of_model(name, step, config.batch_size, where, config.dtype, config.remat)
     if config.pretraining:
-        yield programs.pretraining_step(config.batch_size, where, config.dtype)
+        yield programs.pretraining_step(config.batch_size, where, config.dtype, config.remat)
     if config.bootstrap:
         yield programs.bootstrap_block(where)
 
@@ -109,7 +111,7 @@ def _row(program: Compilable, config: ConfigDict, target: Target, kept: dict[str
     lowered = measure.lower(program)
     row = kept
     if kept.get("program") != lowered.digest:
-        row = as_json(measure.compile_for(lowered, target, config.dtype), lowered.digest)
+        row = as_json(measure.compile_for(lowered, target, config.dtype, effort=config.effort), lowered.digest)
     if config.largest and program.records and "largest_batch" not in row:
         row["largest_batch"] = _largest(program.name, config, target)
     return row
@@ -121,10 +123,11 @@ def _largest(name: str, config: ConfigDict, target: Target) -> int:
     def compile_batch(batch_size: int) -> Compiled:
         where = programs.place(target.devices[:1])
         if step == "pretraining":
-            program = programs.pretraining_step(batch_size, where, config.dtype)
+            program = programs.pretraining_step(batch_size, where, config.dtype, config.remat)
         else:
-            program = programs.of_model(model, step, batch_size, where, config.dtype)
-        return measure.compile_for(measure.lower(program), target._replace(local=False), config.dtype)
+            program = programs.of_model(model, step, batch_size, where, config.dtype, config.remat)
+        there = target._replace(local=False)
+        return measure.compile_for(measure.lower(program), there, config.dtype, effort=config.effort)
 
     return largest.largest_batch(compile_batch, target.chip.memory, config.batch_size).batch_size
 
@@ -137,6 +140,8 @@ def _about(config: ConfigDict, target: Target, devices: int) -> dict[str, Any]:
         "chip": asdict(target.chip),
         "batch_size": config.batch_size,
         "dtype": config.dtype,
+        "remat": config.remat,
+        "effort": config.effort,
         "versions": {"ecgjax": ecgjax.__version__, **{name: _version(name) for name in ("jax", "jaxlib", *compilers)}},
     }
 

@@ -67,9 +67,9 @@ def test_goes_on_where_it_was(
     compiled = []
     original = measure.compile_for
 
-    def counted(lowered: measure.Lowered, *arguments: Any) -> Compiled:
+    def counted(lowered: measure.Lowered, *arguments: Any, **options: Any) -> Compiled:
         compiled.append(lowered.program.name)
-        return original(lowered, *arguments)
+        return original(lowered, *arguments, **options)
 
     monkeypatch.setattr(measure, "compile_for", counted)
     compile_check.run(config(), tmp_path)
@@ -85,7 +85,7 @@ def test_goes_on_where_it_was(
     assert len(compiled) == 2
     assert content(tmp_path)["programs"][0]["flops"] == first["programs"][0]["flops"]
     # Other settings, and a file that is none.
-    compile_check.run(config(batch_size=32), tmp_path)
+    compile_check.run(config(effort=0.0), tmp_path)
     (tmp_path / compile_check.FILE).write_text("{")
     compile_check.run(config(), tmp_path)
     assert len(compiled) == 4
@@ -125,6 +125,7 @@ def test_what_does_not_fit_is_the_exit_status(
         ({"steps": ("train",)}, "config.steps has 'train'; expected of features, linear, fused, finetune"),
         ({"dtype": "float16"}, "config.dtype has 'float16'; expected of float32, bfloat16"),
         ({"batch_size": 0}, "config.batch_size is 0; expected 1 or more"),
+        ({"effort": -2.0}, "config.effort is -2.0; expected a number from -1 to 1"),
         ({"topology": "h100"}, "config.topology is 'h100'; expected a TPU slice such as v5e:2x2"),
     ],
 )
