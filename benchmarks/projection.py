@@ -1,57 +1,48 @@
 """Chip-hours of the benchmark's whole table, from compiled costs: one by one, and with shared work done once.
 
     python -m ecgjax.main --config=configs/compile_check.py --workdir=runs/v5e --config.topology=v5e:2x2
-    python -m benchmarks.projection --costs=runs/v5e/compile_check.json[,runs/h100/compile_check.json]
+    python -m benchmarks.projection [--costs=runs/v5e/compile_check.json,...] [--efficiency=0.4] [--page=FILE.md]
 
-Ten models, 14 head runs, pretrained models in three modes (`configs/sweep_paper.py`), 100 epochs, and ECG-CPC's
-pretraining on HEEDB. A step's time is the compiler's lower bound (FLOPs over the chip's peak or bytes over its
-bandwidth, the larger) over `--efficiency`: nothing was run. Where the compiler does not say what is moved (GPUs), the
-bound is of the arithmetic alone, and too low.
+Ten models, 14 head runs, pretrained models in three modes (`configs/sweep_paper.py`), 100 epochs each. A step's time is
+the compiler's lower bound (FLOPs over the chip's peak or bytes over its bandwidth, the larger) over `--efficiency`,
+which is an assumption: nothing was run. GPUs' programs state no bytes: those of the first TPU in the list stand in, for
+each record as many.
 
-One by one: every head run and mode trains by itself, and passes validation windows through the encoder every epoch, as
+One by one: every head run and mode trains by itself and passes validation windows through the encoder every epoch, as
 the benchmark's code does. Shared: linear and frozen heads of all head runs of a data set are one program, the step with
 48 heads; what was validated once is kept. Fine-tuning is the same in both.
 """
 
+import argparse
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import app, flags
-
+from benchmarks import projection_page
 from configs.sweep_paper import PRETRAINED, RUNS, SUPERVISED
-from ecgjax import tasks
+from ecgjax import atomic, tasks
+from ecgjax.compilation.programs import FUSED
+from ecgjax.data import sources
 from ecgjax.models import registry
 
-FLAGS = flags.FLAGS
-flags.DEFINE_list("costs", None, "compile_check.json of one or more slices", required=True)
-flags.DEFINE_float(
-    "efficiency", 0.4, "share of the lower bound's rate that is reached", lower_bound=0.01, upper_bound=1
-)
-flags.DEFINE_integer("scale_records", 1, "times as many records", lower_bound=1)
-flags.DEFINE_string("out", None, "JSON file to write")
+COSTS = Path("docs/compile_checks")
+SLICES = {"v5e:2x2": 8, "v6e:2x2": 8, "h100:1": 1}
+"""Topology of a compile check -> chips of the slice that is projected to."""
 
-# Records and seconds of a record (mean), from the publishers; PTB-XL at 10 s and so on.
-DATA = {
-    "ptb": (549, 115.0),
-    "ningbo": (34_905, 10.0),
-    "cpsc2018": (6_877, 16.0),
-    "cpsc_extra": (3_453, 16.0),
-    "georgia": (10_344, 10.0),
-    "chapman": (10_646, 10.0),
-    "sph": (25_770, 12.0),
-    "code15": (345_779, 9.0),
-    "ptbxl": (21_799, 10.0),
-    "echonext": (82_543, 10.0),
-    "zzu_pecg": (12_334, 16.0),
-    "mimic": (800_035, 10.0),
-}
+# Records of MIMIC-IV-ECG from the emergency department; its cohort is those of them with a discharge code. Of the other
+# data sets all are used, and their sources know how many.
+RECORDS = {"mimic": 184_720}
+# Seconds of a record (mean), from the publishers.
+SECONDS = {"ptb": 115.0, "cpsc2018": 16.0, "cpsc_extra": 16.0, "sph": 12.0, "code15": 9.0, "zzu_pecg": 16.0}
+USUAL_SECONDS = 10.0
 TRAIN, HELD_OUT = 0.8, 0.1  # of a data set; validation and test each
-HEEDB, EPOCHS = 10_700_000, 200
+SEEDS = (1, 3, 10)
+SCALES = (1, 4, 16)
 
 
 class Steps(NamedTuple):
-    """Chip-seconds per window of a model's programs, at the lower bound."""
+    """Chip-seconds for each record of a model's programs, at the lower bound."""
 
     features: float
     linear: float
@@ -59,103 +50,177 @@ class Steps(NamedTuple):
     finetune: float
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, float]]:
-    """A compile check, and chip-seconds per record of each of its programs."""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    per_record = {
-        row["name"]: row["bound"] * found["devices"] / row["records"]
-        for row in found["programs"]
-        if row["bound"] and row["records"]
-    }
-    return found, per_record
+class Hours(NamedTuple):
+    """Chip-hours."""
+
+    finetune: float
+    one_by_one: float
+    shared: float
 
 
-def project(costs: dict[str, float], efficiency: float, scale: int) -> tuple[dict[str, Any], list[str]]:
-    """Chip-hours by model: one by one and shared, of fine-tuning and of frozen encoders; and the models left out."""
-    table, missing = {}, []
+def per_record(check: Mapping[str, Any], bytes_like: Mapping[str, float]) -> dict[str, float]:
+    """Chip-seconds for each record of each program of a compile check, at the lower bound.
+
+    Args:
+        check: of compile_check.json.
+        bytes_like: bytes for each record by program, for chips whose compiler states none.
+    """
+    chip = check["chip"]
+    peak = chip["bfloat16"] if check["dtype"] == "bfloat16" else chip["float32"]
+    found = {}
+    for row in check["programs"]:
+        if row["records"] and row["flops"]:
+            share = check["devices"] / row["records"]  # figures are of one device
+            moved = row["bytes"] * share if row["bytes"] else bytes_like.get(row["name"], 0.0)
+            found[row["name"]] = max(row["flops"] * share / peak, moved / chip["bandwidth"])
+    return found
+
+
+def bytes_per_record(checks: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """By program, of the first compile check that states bytes."""
+    found: dict[str, float] = {}
+    for check in checks:
+        for row in check["programs"]:
+            if row["bytes"] and row["records"]:
+                found.setdefault(row["name"], row["bytes"] * check["devices"] / row["records"])
+    return found
+
+
+def of_model(model: str, steps: Steps, efficiency: float, records: float = 1.0, seeds: int = 1) -> Hours:
+    """Chip-hours of all head runs of a model.
+
+    Args:
+        model: its name.
+        steps: what its programs cost.
+        efficiency: share of the bound's rate that is reached.
+        records: times as many as the data sets have.
+        seeds: trainings of everything; frozen ones of a data set share the encoder, up to 48 heads in a program.
+    """
+    seconds = registry.create(model).spec.seconds
+    finetune = one_by_one = 0.0
+    heads: dict[str, int] = {}
+    costs: dict[str, float] = {}
+    for name in RUNS:
+        run = tasks.get(name)[0]
+        count = (RECORDS.get(run.source) or sources.load(run.source).FACTS.records or 0) * records
+        windows = max(int(SECONDS.get(run.source, USUAL_SECONDS) // seconds), 1)
+        train, held_out = run.epochs * TRAIN * count, HELD_OUT * count * windows
+        validate = (run.epochs + 1) * held_out * steps.features
+        finetune += seeds * (train * steps.finetune + validate)
+        if model in PRETRAINED:
+            one_by_one += 2 * seeds * (train * steps.linear + validate)
+            heads[run.source] = heads.get(run.source, 0) + 2 * seeds
+            costs[run.source] = train * steps.fused + 2 * held_out * steps.features
+    shared = sum(-(-count // FUSED) * costs[source] for source, count in heads.items())
+    return Hours(*(value / 3600 / efficiency for value in (finetune, one_by_one, shared)))
+
+
+def of_slice(check: Mapping[str, Any], costs: Mapping[str, float], efficiency: float) -> dict[str, Any]:
+    """The table of one kind of chip, and how it grows."""
+    steps, missing = {}, []
     for model in (*PRETRAINED, *SUPERVISED):
-        try:
-            steps = Steps(*(costs[f"{model} {step}"] for step in Steps._fields))
-        except KeyError:
+        names = [f"{model} {step}" for step in Steps._fields]
+        if all(name in costs for name in names):
+            steps[model] = Steps(*(costs[name] for name in names))
+        else:
             missing.append(model)
+
+    def total(**changes: Any) -> Hours:
+        parts = [of_model(model, own, efficiency, **changes) for model, own in steps.items()]
+        return Hours(*map(sum, zip(*parts, strict=True))) if parts else Hours(0.0, 0.0, 0.0)
+
+    return {
+        **{key: check[key] for key in ("topology", "dtype", "versions")},
+        "effort": check.get("effort", 0.0),
+        "chip": check["chip"]["name"],
+        "chips": SLICES.get(check["topology"], check["devices"]),
+        "models": {model: of_model(model, own, efficiency)._asdict() for model, own in steps.items()},
+        "missing": missing,
+        "records": {str(scale): total(records=scale)._asdict() for scale in SCALES},
+        "seeds": {str(count): total(seeds=count)._asdict() for count in SEEDS},
+    }
+
+
+def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Compile checks, TPUs first."""
+    checks = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return sorted(checks, key=lambda check: (check["topology"].startswith("h"), check["dtype"] != "float32"))
+
+
+def project(checks: list[dict[str, Any]], efficiency: float) -> dict[str, Any]:
+    """Everything: slices of whole compile checks, and ECG-CPC's pretraining."""
+    bytes_like = bytes_per_record(checks)
+    whole = [check for check in checks if check["topology"] in SLICES and not check.get("remat")]
+    return {
+        "efficiency": efficiency,
+        "slices": [of_slice(check, per_record(check, bytes_like), efficiency) for check in whole],
+        "pretraining": pretraining(checks, bytes_like, efficiency),
+    }
+
+
+HEEDB, EPOCHS, PUBLISHED_DAYS = 10_700_000, 200, 21
+L40 = 90.5e12
+"""FLOP/s at most in float32, and in TF32 without sparsity: https://www.nvidia.com/en-us/data-center/l40/"""
+LINKS = 200e9
+"""Bytes per second between v5e chips (1,600 Gbps each): https://docs.cloud.google.com/tpu/docs/v5e"""
+
+
+def pretraining(
+    checks: list[dict[str, Any]], bytes_like: Mapping[str, float], efficiency: float
+) -> list[dict[str, Any]]:
+    """ECG-CPC's three weeks on one L40, restated for every compile check that has its update."""
+    found = []
+    for check in checks:
+        row = next((row for row in check["programs"] if row["name"] == "ecg_cpc pretraining" and row["flops"]), None)
+        if row is None or check.get("remat"):
             continue
-        seconds = registry.create(model).spec.seconds
-        naive = shared = finetune = 0.0
-        fused: dict[str, float] = {}
-        for name in RUNS:
-            run = tasks.get(name)[0]
-            records, length = DATA[run.source]
-            records *= scale
-            windows = max(int(length // seconds), 1)
-            train, held_out = run.epochs * TRAIN * records, HELD_OUT * records * windows
-            validate = (run.epochs * held_out + held_out) * steps.features
-            finetune += train * steps.finetune + validate
-            if model in PRETRAINED:
-                naive += 2 * (train * steps.linear + validate)
-                fused[run.source] = train * steps.fused + 2 * held_out * steps.features
-        shared = sum(fused.values())
-        hours = 1 / 3600 / efficiency
-        table[model] = {
-            "finetune": finetune * hours,
-            "frozen, one by one": naive * hours,
-            "frozen, shared": shared * hours,
-        }
-    return table, missing
-
-
-def show(about: dict[str, Any], table: dict[str, Any], missing: list[str], devices: int) -> None:
-    """Prints the table of one slice."""
-    chip = about["chip"]["name"]
-    print(f"\n{chip}, activations in {about['dtype']}, chip-hours at {FLAGS.efficiency:.0%} of the bound's rate")
-    print(f"{'model':14s}{'fine-tuning':>14s}{'frozen 1 by 1':>15s}{'frozen shared':>15s}")
-    for model, row in table.items():
-        print(
-            f"{model:14s}"
-            + "".join(f"{hours:{width},.1f}" for hours, width in zip(row.values(), (14, 15, 15), strict=True))
+        chips, batch = check["devices"], check["batch_size"]
+        bound = per_record(check, bytes_like)[row["name"]] * batch / chips
+        steps = HEEDB * EPOCHS / batch
+        # A ring sends all gradients, in float32, twice.
+        gradients = 4 * sum(leaf.size for leaf in _parameters())
+        found.append(
+            {
+                **{key: check[key] for key in ("topology", "dtype", "devices", "batch_size")},
+                "chip": check["chip"]["name"],
+                "gflop_per_record": row["flops"] * chips / batch / 1e9,
+                "step_ms": 1e3 * bound / efficiency,
+                "limit": row["limit"],
+                "all_reduce_ms": 0.0 if chips == 1 else 1e3 * 2 * gradients * (chips - 1) / chips / LINKS,
+                "days": steps * bound / efficiency / 86_400,
+                "l40_share": row["flops"] * chips / batch * HEEDB * EPOCHS / (PUBLISHED_DAYS * 86_400) / L40,
+            }
         )
-    totals = [sum(row[key] for row in table.values()) for key in ("finetune", "frozen, one by one", "frozen, shared")]
-    _line("all", totals)
-    one_by_one, shared = totals[0] + totals[1], totals[0] + totals[2]
-    print(
-        f"one by one {one_by_one:,.0f} chip-hours, shared {shared:,.0f} ({one_by_one / max(shared, 1e-9):.2f} times "
-        f"less); on {devices}: {one_by_one / devices:,.1f} and {shared / devices:,.1f} hours"
-    )
-    if missing:
-        print(f"left out, not in the compile check: {', '.join(missing)}")
+    return found
 
 
-def _line(name: str, hours: list[float]) -> None:
-    print(f"{name:14s}" + "".join(f"{value:{width},.1f}" for value, width in zip(hours, (14, 15, 15), strict=True)))
+def _parameters() -> list[Any]:
+    import jax
+
+    return jax.tree.leaves(registry.create("ecg_cpc").shapes()["params"])
 
 
-def pretraining(about: dict[str, Any], costs: dict[str, float], efficiency: float) -> float | None:
-    """Chip-hours of ECG-CPC's pretraining on HEEDB."""
-    per_record = costs.get("ecg_cpc pretraining")
-    if per_record is None:
-        return None
-    hours = HEEDB * EPOCHS * per_record / efficiency / 3600
-    print(
-        f"ECG-CPC on {HEEDB:,} records, {EPOCHS} epochs: {hours:,.0f} chip-hours; on 64 chips {hours / 64:,.1f} hours "
-        "if batches grow with the chips. At the recipe's batch of 64 each would have one record of 10 s at a time: too "
-        "little for its matrix units, and every step ends in an all-reduce of all gradients."
-    )
-    return hours
-
-
-def main(argv: list[str]) -> None:
-    """Prints a table for each slice, and writes all of it as JSON."""
-    del argv
-    results = []
-    for name in FLAGS.costs:
-        about, costs = read(Path(name))
-        table, missing = project(costs, FLAGS.efficiency, FLAGS.scale_records)
-        devices = 1 if about["chip"]["name"].startswith(("H1", "H2", "A1", "B2", "L4")) else 8
-        show(about, table, missing, devices)
-        hours = pretraining(about, costs, FLAGS.efficiency)
-        results.append({**{key: about[key] for key in ("topology", "dtype")}, "table": table, "pretraining": hours})
-    if FLAGS.out:
-        Path(FLAGS.out).write_text(json.dumps({"efficiency": FLAGS.efficiency, "slices": results}, indent=1) + "\n")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--costs", help=f"compile_check.json files with commas between; default: those of {COSTS}")
+    parser.add_argument("--efficiency", type=float, default=0.4, help="share of the bound's rate that is reached")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    parser.add_argument("--page", type=Path, help="Markdown file to write")
+    options = parser.parse_args()
+    if not 0 < options.efficiency <= 1:
+        parser.error(f"--efficiency={options.efficiency}: expected more than 0 and at most 1")
+    paths = [Path(name) for name in options.costs.split(",")] if options.costs else sorted(COSTS.glob("*.json"))
+    missing = [path for path in paths if not path.is_file()]
+    if missing or not paths:
+        parser.error(f"--costs: {missing[0] if missing else COSTS}: no such file; python -m ecgjax.main makes them")
+    found = project(read(paths), options.efficiency)
+    text = projection_page.markdown(found)
+    print(text)
+    if options.output:
+        atomic.write_json(options.output, found)
+    if options.page:
+        atomic.write_text(options.page, text)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()
