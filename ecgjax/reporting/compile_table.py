@@ -1,10 +1,13 @@
 """The table of a compile check, line by line, as compiling takes its time; and finished ones for a page.
 
-python -m ecgjax.reporting.compile_table runs/v5e/compile_check.json [...] >> page.md
+python -m ecgjax.reporting.compile_table [--largest] docs/compile_checks/*.json > page.md
+
+`--largest`: one table of the largest batches of all of them.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +63,8 @@ def markdown(content: dict[str, Any]) -> str:
     with_largest = any("largest_batch" in row for row in rows)
     names += ["largest batch on one chip"] * with_largest
     lines = [
-        f"**{content['topology']}**: {content['devices']} of {chip['name']}, batch of {content['batch_size']} over all "
-        f"of them, {content['dtype']}; {versions}.",
+        f"**{content['topology']}**: {content['devices']} of {chip['name']}, batch of {content['batch_size']:,} over "
+        f"all of them, {_setting(content)}; {versions}.",
         "",
         "| " + " | ".join(names) + " |",
         "|---" + "|---:" * 4 + "|---:|---|---:|---|" + "---:|" * with_largest,
@@ -84,6 +87,35 @@ def markdown(content: dict[str, Any]) -> str:
         cells += [f"{row['largest_batch']:,}" if "largest_batch" in row else ""] * with_largest
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def largest(contents: Sequence[dict[str, Any]]) -> str:
+    """The largest batches of several checks as one Markdown table; a batch that needs no search is not in it.
+
+    Args:
+        contents: of compile_check.json files that were made with `config.largest`.
+    """
+    columns = [
+        (f"{content['chip']['name']}, {_setting(content)}", {row["name"]: row for row in content["programs"]})
+        for content in contents
+        if any("largest_batch" in row for row in content["programs"])
+    ]
+    names = list(dict.fromkeys(name for _, rows in columns for name in rows if "largest_batch" in rows[name]))
+    lines = ["| largest batch on one chip | " + " | ".join(head for head, _ in columns) + " |"]
+    lines.append("|---|" + "---:|" * len(columns))
+    for name in names:
+        found = [rows.get(name, {}).get("largest_batch") for _, rows in columns]
+        lines.append("| " + " | ".join([name, *("-" if value is None else f"{value:,}" for value in found)]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _setting(content: dict[str, Any]) -> str:
+    parts = [content["dtype"]]
+    if content.get("remat"):
+        parts.append("blocks computed again")
+    if content.get("effort") and content["topology"][0] == "v":
+        parts.append(f"effort {content['effort']:g}")
+    return ", ".join(parts)
 
 
 def duration(seconds: float) -> str:
@@ -113,8 +145,11 @@ def main() -> None:
     """Prints the tables of finished checks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path)
-    for path in parser.parse_args().files:
-        print(markdown(json.loads(path.read_text(encoding="utf-8"))))
+    parser.add_argument("--largest", action="store_true", help="one table of the largest batches")
+    options = parser.parse_args()
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in options.files]
+    for text in [largest(contents)] if options.largest else map(markdown, contents):
+        print(text)
 
 
 if __name__ == "__main__":

@@ -169,13 +169,26 @@ def test_tables_of_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     compile_table.main()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(
-        f"**v5e:2x2**: 4 of TPU v5e, batch of 64 over all of them, float32; ecgjax {ecgjax.__version__}"
+        f"**v5e:2x2**: 4 of TPU v5e, batch of 64 over all of them, float32, effort -1; ecgjax {ecgjax.__version__}"
     )
     table = [line for line in lines if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
     assert table[2] == ("| s4 finetune | 71 | 1,577 | 3,502 | 20% | 2.17 ms | compute | 103 | 2 all-reduce |  |")
     assert table[3].endswith("| 1,024 |")
     assert table[4].startswith("| s4 fused | out of memory: 20G exceeds available HBM (15.75G) |")
+
+
+def test_table_of_largest_batches() -> None:
+    about = compile_check._about(config(effort=0.0), Target("v5e:2x2", "tpu", [], V5E, False), 4)
+    one = {**about, "programs": [{**row(), "largest_batch": 1024}, {**row(), "name": "bootstrap block"}]}
+    other = {**about, "remat": True, "programs": [{**row(), "name": "s4 features", "largest_batch": 8}]}
+    lines = compile_table.largest([one, {**about, "programs": [row()]}, other]).splitlines()
+    assert lines == [
+        "| largest batch on one chip | TPU v5e, float32 | TPU v5e, float32, blocks computed again |",
+        "|---|---:|---:|",
+        "| s4 finetune | 1,024 | - |",
+        "| s4 features | - | 8 |",
+    ]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.34, "12.3 s"), (0.00217, "2.17 ms"), (3e-6, "3 us")])
