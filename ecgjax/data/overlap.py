@@ -49,6 +49,7 @@ _NAMES = (
     (r"E(\d{5})", "georgia"),
     (r"J?S(23074)", "chapman-ningbo"),
     (r"JS(\d{5})", "chapman-ningbo"),
+    (r"(s\d{4}[a-z_]re)", "ptb"),
 )
 _NO_NAMES = ("folder", "synthetic")
 """Sources whose records may be named alike without being the same."""
@@ -115,9 +116,9 @@ class _Index:
                 self._entries.append((name, row))
                 self._named.setdefault(identity(part.store, row), []).append(entry)
                 millivolts = read(part.store, row)
-                if not is_flat(millivolts):
-                    self._exact.setdefault(digest(millivolts), []).append(entry)
                 vector = fingerprint(millivolts, part.store.sampling_rate)
+                if vector is not None or not is_flat(millivolts):
+                    self._exact.setdefault(digest(millivolts), []).append(entry)
                 if vector is not None:
                     vectors.setdefault(len(vector), []).append(vector)
                     places.setdefault(len(vector), []).append(entry)
@@ -132,8 +133,9 @@ class _Index:
             vectors: dict[int, list[tuple[int, NDArray[np.float32]]]] = {}
             for row in rows:
                 millivolts = read(part.store, row)
-                exact[row] = [] if is_flat(millivolts) else self._exact.get(digest(millivolts), [])
                 vector = fingerprint(millivolts, part.store.sampling_rate)
+                same = vector is not None or not is_flat(millivolts)
+                exact[row] = self._exact.get(digest(millivolts), []) if same else []
                 if vector is not None:
                     vectors.setdefault(len(vector), []).append((row, vector))
             near = self._near(vectors)
@@ -243,15 +245,16 @@ def correlation(a: NDArray[np.float32], rate_a: float, b: NDArray[np.float32], r
 def _averages(millivolts: NDArray[np.float32], rate: float, wanted: float) -> NDArray[np.float64]:
     """(values, leads) means over intervals of 1 / `wanted` seconds, without their moving mean of a second.
 
-    The integral of the signal is interpolated at the intervals' ends, so that any two rates give nearly the same.
+    The integral of the signal is interpolated at the intervals' ends, so that any two rates give nearly the same; a
+    sample stands for the time around it, from half an interval of samples before to half of one after.
     """
     samples = len(millivolts)
-    count = int(samples / rate * wanted + 1e-6)
+    count = int((samples - 0.5) / rate * wanted + 1e-6)
     if count < 2:
         return np.zeros((0, millivolts.shape[1]))
     integral = np.zeros((samples + 1, millivolts.shape[1]))
     np.cumsum(millivolts, axis=0, dtype=np.float64, out=integral[1:])
-    ends = np.minimum(np.arange(count + 1) * (rate / wanted), samples)
+    ends = np.minimum(np.arange(count + 1) * (rate / wanted) + 0.5, samples)
     low = np.minimum(ends.astype(np.intp), samples - 1)
     at = integral[low] + (ends - low)[:, None] * (integral[low + 1] - integral[low])
     means = np.diff(at, axis=0) * (wanted / rate)

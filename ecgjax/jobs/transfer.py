@@ -61,6 +61,7 @@ TASK = "folder"  # every class of a store, of every length
 _OWN = (
     *("job", "stores", "train", "test", "labels", "vocabulary", "vocabulary_alone", "exactness", "least", "overlap"),
 )
+_SHOWN = 12
 _MATCHES = ("train", "record_id", "test", "test_record_id", "found_by", "named_alike", "correlation", "left_out")
 
 
@@ -149,7 +150,8 @@ def _announce(places: Sequence[Place], shared: Mapping[tuple[str, str], Sequence
             print(f"  left out: {removed['train']:,} train, {removed['validation']:,} validation: in a test fold too")
         for what, labels in (("without a term", place.mapped.unmapped), ("not in the store", place.mapped.absent)):
             if labels:
-                print(f"  labels {what}: {', '.join(labels)}")
+                more = f", and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+                print(f"  labels {what}: {', '.join(labels[:_SHOWN])}{more}")
     for (train, test), own in shared.items():
         print(f"{train} -> {test}: {len(own)} terms")
 

@@ -156,11 +156,9 @@ def write_store(place: Place, folder: Path) -> Path:
                 f"{place.store.path} ({place.name}): all {split} records are test records of the study; expected some "
                 "others"
             )
-    if not (path / "meta.json").is_file():
-        classes = place.mapped.terms
-        label_set = classes, place.mapped.targets, ("classification",) * len(classes)
-        why = {"label_set": place.label_set, "removed": len(place.removed)}
-        relabel(place.store, path, np.sort(np.concatenate(kept)), label_set, COMMON, why)
+    classes, rows = place.mapped.terms, np.sort(np.concatenate(kept))
+    label_set = classes, place.mapped.targets, ("classification",) * len(classes)
+    relabel(place.store, path, rows, label_set, COMMON, f"labels of {place.label_set!r} in common terms")
     return path
 
 

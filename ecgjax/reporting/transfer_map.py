@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from ecgjax.reporting import style
 
 _WIDTH, _HEIGHT, _GAP = 1.25, 0.78, 0.45
+_TOP, _BELOW, _MOST_ACROSS = 1.2, 0.95, 4
 
 
 def draw(matrices: Mapping[str, Sequence[Mapping[str, Any]]], title: str, subtitle: str) -> Figure:
@@ -27,15 +28,19 @@ def draw(matrices: Mapping[str, Sequence[Mapping[str, Any]]], title: str, subtit
     columns = list(dict.fromkeys(cell["test"] for cell in cells))
     left = 0.5 + style.text_width([style.shorten(name, 24) for name in rows])
     body = _WIDTH * len(columns), _HEIGHT * len(rows)
-    total = left + len(matrices) * (body[0] + _GAP) + 0.75
-    figure = style.sheet(style.wide_enough(total, title, subtitle), 1.25 + body[1] + 0.3, title, subtitle)
+    # Many columns would make a figure that no page holds: then the matrices lie below each other.
+    across, down = (0.0, body[1] + _BELOW) if len(columns) > _MOST_ACROSS else (body[0] + _GAP, 0.0)
+    others = len(matrices) - 1
+    total = left + body[0] + others * across + 1.2
+    height = _TOP + body[1] + others * down + 0.35
+    figure = style.sheet(style.wide_enough(total, title, subtitle), height, title, subtitle)
     values = [cell["value"] for own in matrices.values() for cell in own if cell["value"] is not None]
     low = min(0.5, np.floor(10 * min(values, default=0.5)) / 10)
     image = None
     for number, (heading, own) in enumerate(matrices.items()):
-        axes = style.place(figure, left + number * (body[0] + _GAP), 1.2, *body)
-        image = _matrix(axes, own, rows, columns, heading, low, first=number == 0)
-    bar = style.place(figure, left + len(matrices) * (body[0] + _GAP) - _GAP + 0.2, 1.2, 0.14, min(body[1], 2.4))
+        axes = style.place(figure, left + number * across, _TOP + number * down, *body)
+        image = _matrix(axes, own, rows, columns, heading, low, first=number == 0 or not across)
+    bar = style.place(figure, left + body[0] + others * across + 0.2, _TOP, 0.14, min(body[1], 2.4))
     figure.colorbar(image, cax=bar, label="macro AUROC")
     return figure
 
