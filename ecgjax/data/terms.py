@@ -78,7 +78,7 @@ def load(path: Path | None = None, *, alone: bool = False) -> tuple[Row, ...]:
     """The table of terms, checked.
 
     Args:
-        path: a table of your own; its rows come before those of terms.csv for the same labels. A row whose term is
+        path: a table of your own; its rows replace those of terms.csv for the same labels. A row whose term is
             empty takes a label's term away.
         alone: nothing but `path`.
 
@@ -88,7 +88,7 @@ def load(path: Path | None = None, *, alone: bool = False) -> tuple[Row, ...]:
     own = read(path) if path is not None else ()
     taken = {row.key for row in own}
     shipped = () if alone else tuple(row for row in read(PATH) if row.key not in taken)
-    rows = tuple(row for row in (*own, *shipped) if row.term)
+    rows = tuple(row for row in (*shipped, *own) if row.term)
     _check_terms(rows)
     return rows
 

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from ecgjax.reporting import style
 
 _WIDTH, _HEIGHT, _GAP = 1.25, 0.78, 0.45
-_TOP, _BELOW, _MOST_ACROSS = 1.2, 0.95, 4
+_TOP, _BELOW, _MOST_ACROSS = 1.1, 0.75, 4
 
 
 def draw(matrices: Mapping[str, Sequence[Mapping[str, Any]]], title: str, subtitle: str) -> Figure:
@@ -32,7 +32,7 @@ def draw(matrices: Mapping[str, Sequence[Mapping[str, Any]]], title: str, subtit
     across, down = (0.0, body[1] + _BELOW) if len(columns) > _MOST_ACROSS else (body[0] + _GAP, 0.0)
     others = len(matrices) - 1
     total = left + body[0] + others * across + 1.2
-    height = _TOP + body[1] + others * down + 0.35
+    height = _TOP + body[1] + others * down + 0.2
     figure = style.sheet(style.wide_enough(total, title, subtitle), height, title, subtitle)
     values = [cell["value"] for own in matrices.values() for cell in own if cell["value"] is not None]
     low = min(0.5, np.floor(10 * min(values, default=0.5)) / 10)
@@ -71,7 +71,7 @@ def _matrix(
             continue
         red, green, blue, _ = colours((cell["value"] - low) / (1 - low))
         colour = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 else style.INK
-        lines = [f"[{_limit(cell['low'])}, {_limit(cell['high'])}]", f"{cell['defined']} terms"]
+        lines = [f"[{_limit(cell['low'])}, {_limit(cell['high'])}]", style.counted(cell["defined"], "term")]
         drop = cell["drop"]
         if drop is not None and drop["value"] is not None:
             clear = drop["low"] is not None and (drop["low"] > 0 or drop["high"] < 0)
@@ -89,10 +89,9 @@ def _matrix(
     axes.set_xticks(np.arange(len(columns)) + 0.5, [style.plain(style.shorten(name, 18)) for name in columns])
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
-    axes.set_xlabel(heading)
     if first:
         axes.set_ylabel("trained on")
-    axes.set_title("tested on", fontsize=8.5, pad=4)
+    axes.set_title(f"{style.capital(heading)}, tested on", fontsize=8.5, fontweight="bold", pad=5)
     for spine in axes.spines.values():
         spine.set_visible(False)
     return image

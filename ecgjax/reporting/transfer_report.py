@@ -57,7 +57,7 @@ def show(folder: Path, console: Console | None = None) -> None:
     """
     console = console or Console(width=100, highlight=False)
     found = read(folder)
-    console.print(f"\n{_title(found)}\n{_subtitle(found)}", markup=False)
+    console.print(f"\n{_title(found)}\n{_subtitle(found)}", markup=False, soft_wrap=True)
     for name, cells in found["matrices"].items():
         if cells:
             table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"macro AUROC, {HEADINGS[name]}", title_justify="left")
@@ -194,7 +194,7 @@ def _cell(cell: Mapping[str, Any]) -> str:
     if cell["value"] is None:
         return "–"
     text = f"{cell['value']:.3f}{'†' if cell['seen'] else ''} [{_number(cell['low'])}, {_number(cell['high'])}]"
-    text += f"<br>{cell['defined']} terms"
+    text += f"<br>{style.counted(cell['defined'], 'term')}"
     drop = cell["drop"]
     if drop is not None and drop["value"] is not None:
         text += f", drop {drop['value']:.3f}{_star(drop)} [{_number(drop['low'])}, {_number(drop['high'])}]"
@@ -202,7 +202,14 @@ def _cell(cell: Mapping[str, Any]) -> str:
 
 
 def _terminal(cell: Mapping[str, Any]) -> str:
-    return _cell(cell).replace("<br>", "\n").replace(", drop", "\ndrop").replace("[", "\\[")
+    """Narrow enough for six columns; the limits of the drop are in the files."""
+    if cell["value"] is None:
+        return "–"
+    lines = [f"{cell['value']:.3f}{'†' if cell['seen'] else ''}", f"{_number(cell['low'])}–{_number(cell['high'])}"]
+    lines.append(style.counted(cell["defined"], "term"))
+    if cell["drop"] is not None and cell["drop"]["value"] is not None:
+        lines.append(f"drop {cell['drop']['value']:.3f}{_star(cell['drop'])}")
+    return "\n".join(lines)
 
 
 def _star(drop: Mapping[str, Any]) -> str:

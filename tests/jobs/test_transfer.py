@@ -91,7 +91,7 @@ def vocabulary(tmp_path_factory):
     return path
 
 
-def make_config(stores, vocabulary, **changes):
+def make_config(stores, vocabulary, /, **changes):
     config = get_config("model=tiny,mode=finetune")
     named = ",".join(f"{name}={path}" for name, path in stores.items())
     small = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "interval.replicates": 50, "least": 2}
@@ -225,3 +225,57 @@ def test_a_report_leaves_the_trainings_of_a_study_alone(study):
     found = collect(study.parent)
     assert not found.cells
     assert [reason for _, reason in found.excluded] == ["not an evaluation: config.job is 'transfer'"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stores": ""}, r"config.stores is ''; expected two or more, as NAME=STORE,NAME=STORE"),
+        ({"stores": "xl"}, r"config.stores: 'xl'; expected NAME=VALUE"),
+        ({"stores": "a=x,a=y"}, r"config.stores: 'a=y'; expected NAME=VALUE, .* each once"),
+        ({"train": "xl,nowhere"}, r"config.train: 'nowhere'; expected some of xl, georgia, ours"),
+        ({"labels": "nowhere=all"}, r"config.labels: 'nowhere'; expected some of xl, georgia, ours"),
+        ({"labels": "xl=sub"}, r"xl \(xl\): label set 'sub' has rows .* source 'ptbxl'; expected one of all;"),
+        ({"exactness": "sure"}, r"config.exactness: 'sure'; expected some of exact, narrower, broader, judgement"),
+        ({"exactness": ""}, r"config.exactness is empty; expected some of exact"),
+        ({"overlap": "smell"}, r"config.overlap: 'smell'; expected some of signal, table"),
+        ({"least": 0}, r"config.least is 0; expected 1 or more"),
+        ({"least": 40}, r"no term has 40 records with it and 40 without it in the training folds and the test fold"),
+        ({"vocabulary": None}, r"ours \(ours\): no label set has rows in the table of terms for source 'folder'"),
+        ({"vocabulary": "none.csv"}, r"none.csv: cannot be read"),
+        ({"vocabulary": None, "vocabulary_alone": True}, r"config.vocabulary_alone=True without config.vocabulary"),
+        ({"epochs": 0}, r"config.epochs is 0; expected 1 or more"),
+    ],
+)
+def test_wrong_configs_are_refused_before_anything_is_made(tiny, stores, vocabulary, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message) as error:
+        transfer.run(make_config(stores, vocabulary, **changes), tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_stores_that_do_not_go_together(tiny, stores, vocabulary, tmp_path):
+    with StoreWriter(tmp_path / "scores", source="folder", sampling_rate=100.0, dtype="float32") as writer:
+        writer.add(Recording("a", np.zeros((10, 12), np.float32), 100.0), patient_id="a", fold=0)
+        writer.finish({})
+    with pytest.raises(UserError, match="names one store twice"):
+        transfer.run(make_config({**stores, "again": stores["xl"]}, vocabulary), tmp_path / "run")
+    with pytest.raises(UserError, match=r"scores \(scores\): no label set has rows"):
+        transfer.run(make_config({**stores, "scores": tmp_path / "scores"}, vocabulary), tmp_path / "run")
+
+
+def test_a_store_with_nothing_but_a_test_fold_is_tested_on(tiny, stores, vocabulary, tmp_path, capsys):
+    """As CODE-test is: no model of its own, so no drop; nothing is looked for if that is wanted."""
+    tested = tmp_path / "tested"
+    with StoreWriter(tested, source="code_test", sampling_rate=100.0) as writer:
+        for k, signal in enumerate(list(signals(5, 100.0))[-16:]):
+            writer.add(Recording(f"t{k}", signal, 100.0), patient_id=f"{k}", fold=0)
+        labels = ("SBRAD", "AFIB")
+        writer.finish({"all": (labels, findings(5)[-16:, :2].astype(np.float32), ("classification",) * 2)})
+    both = {"xl": stores["xl"], "tested": tested}
+    transfer.run(make_config(both, vocabulary, overlap="", epochs=1, test="tested"), tmp_path / "run")
+    found = read(tmp_path / "run")
+    (cell,) = found["matrices"]["pair"]
+    assert (cell["train"], cell["test"], cell["terms"], cell["records"]) == ("xl", "tested", ["SB"], 16)
+    assert cell["drop"] is cell["reference"] is None
+    assert "Recordings in two places were not looked for." in capsys.readouterr().out
