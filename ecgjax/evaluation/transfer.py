@@ -85,12 +85,14 @@ def measure(
     drop = None if reference is None else bootstrap.differences(known, reference, scores, **options)
 
     def macro(found: bootstrap.Intervals | None) -> dict[str, float] | None:
-        return found and {"value": found.macro_value, "low": found.macro_low, "high": found.macro_high}
+        if found is None:
+            return None
+        return {"value": found.macro_value, "low": found.macro_low, "high": found.macro_high}
 
     def single(found: bootstrap.Intervals | None, i: int) -> dict[str, float] | None:
-        return found and {
-            "value": float(found.value[i]), "low": float(found.low[i]), "high": float(found.high[i])
-        }  # fmt: skip
+        if found is None:
+            return None
+        return {"value": float(found.value[i]), "low": float(found.low[i]), "high": float(found.high[i])}
 
     return {
         **(macro(own) or {}),

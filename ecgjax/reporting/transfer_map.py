@@ -36,7 +36,7 @@ def draw(matrices: Mapping[str, Sequence[Mapping[str, Any]]], title: str, subtit
     figure = style.sheet(style.wide_enough(total, title, subtitle), height, title, subtitle)
     values = [cell["value"] for own in matrices.values() for cell in own if cell["value"] is not None]
     low = min(0.5, np.floor(10 * min(values, default=0.5)) / 10)
-    image = None
+    image: Any = None
     for number, (heading, own) in enumerate(matrices.items()):
         axes = style.place(figure, left + number * across, _TOP + number * down, *body)
         image = _matrix(axes, own, rows, columns, heading, low, first=number == 0 or not across)

@@ -62,7 +62,7 @@ def show(folder: Path, console: Console | None = None) -> None:
         if cells:
             table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"macro AUROC, {HEADINGS[name]}", title_justify="left")
             columns = list(dict.fromkeys(cell["test"] for cell in cells))
-            table.add_column("trained on \\ tested on", no_wrap=True)
+            table.add_column("train \\ test", no_wrap=True)
             for column in columns:
                 table.add_column(column, justify="right")
             for train in dict.fromkeys(cell["train"] for cell in cells):
@@ -151,7 +151,7 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 
 def _title(found: Mapping[str, Any]) -> str:
-    weights = "" if found["weights"] else ", random initialisation"
+    weights = "" if found["weights"] or found["mode"] == "scratch" else ", random initialisation"
     return f"Trained here, tested there: {model_name(found['model'])}, {mode_name(found['mode'])}{weights}"
 
 
@@ -205,10 +205,11 @@ def _terminal(cell: Mapping[str, Any]) -> str:
     """Narrow enough for six columns; the limits of the drop are in the files."""
     if cell["value"] is None:
         return "–"
-    lines = [f"{cell['value']:.3f}{'†' if cell['seen'] else ''}", f"{_number(cell['low'])}–{_number(cell['high'])}"]
+    low, high = (_number(cell[key]).replace("0.", ".") for key in ("low", "high"))
+    lines = [f"{cell['value']:.3f}{'†' if cell['seen'] else ''}", f"{low}–{high}"]
     lines.append(style.counted(cell["defined"], "term"))
     if cell["drop"] is not None and cell["drop"]["value"] is not None:
-        lines.append(f"drop {cell['drop']['value']:.3f}{_star(cell['drop'])}")
+        lines.append(f"drop {cell['drop']['value']:.3f}".replace("0.", ".") + _star(cell["drop"]))
     return "\n".join(lines)
 
 

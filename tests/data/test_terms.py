@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ecgjax.data import sources, terms
 from ecgjax.data.recording import Recording
-from ecgjax.data.sources import challenge_mapping
+from ecgjax.data.sources import challenge_mapping, synthetic
 from ecgjax.data.store import open_store
 from ecgjax.data.store_writer import StoreWriter
 from ecgjax.errors import UserError
@@ -87,7 +87,7 @@ def test_sources_meet_in_the_same_terms(rows):
     atrial_fibrillation = {
         ("ptbxl", "AFIB"), ("cpsc2018", "atrial fibrillation"), ("cpsc_extra", "atrial fibrillation"),
         ("georgia", "atrial fibrillation"), ("chapman", "AFIB"), ("code15", "AFIB"), ("code_test", "AFIB"),
-        ("sph", "50"), ("zzu_pecg", "Atrial fibrillation"),
+        ("sph", "50"), ("zzu_pecg", "Atrial fibrillation"), ("synthetic", "AFIB"),
     }  # fmt: skip
     assert {(row.source, row.label) for row in rows if row.term == "AF"} == atrial_fibrillation
     assert {row.label for row in rows if row.term == "NORM" and row.source in ("sph", "zzu_pecg")} == {
@@ -98,8 +98,12 @@ def test_sources_meet_in_the_same_terms(rows):
     assert by_label(rows, "ningbo")["AF"].exactness == "broader"
 
 
+def test_the_embedded_data_have_terms(rows):
+    assert set(by_label(rows, "synthetic")) == set(synthetic.CLASSES) - set(synthetic.LABEL_SETS["quality"])
+
+
 def test_judgement_is_marked_as_such(rows):
-    assert terms.counts(rows) == {"exact": 337, "narrower": 33, "broader": 7, "judgement": 20}
+    assert terms.counts(rows) == {"exact": 346, "narrower": 35, "broader": 7, "judgement": 20}
     assert by_label(rows, "cpsc2018")["sinus rhythm"].exactness == "judgement"
     for row in rows:
         assert row.exactness != "exact" or row.provenance

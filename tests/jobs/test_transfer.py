@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from ecgjax.errors import UserError
 from ecgjax.evaluation import metrics
 from ecgjax.evaluation.collect import collect
 from ecgjax.jobs import transfer
+from ecgjax.jobs import transfer_setting as setting
 from ecgjax.jobs.evaluate import run as evaluate
 
 RECORDS, FOLDS = 80, 10
@@ -209,6 +211,21 @@ def test_other_terms_or_stores_are_another_study(study, stores, vocabulary, tmp_
         (study / "DONE").touch()
 
 
+def check_twin(folder, config):
+    """The best checkpoint, tested as on another place, says of its own test fold what its evaluation said."""
+    (place, *_), _ = setting.read_places(config)
+    twin = replace(place, name="twin")
+    transfer._test(config, folder, place, [twin], {"twin": folder / "stores" / place.name})
+    with np.load(folder / "tests" / f"{place.name}_on_twin.npz") as file:
+        again = dict(file)
+    with np.load(folder / "trainings" / place.name / "predictions.npz") as file:
+        assert all((again[name] == file[name]).all() for name in ("record_id", "labels", "targets", "scores"))
+
+
+def test_a_model_tested_elsewhere_is_the_one_that_was_evaluated(study, stores, vocabulary):
+    check_twin(study, make_config(stores, vocabulary))
+
+
 def test_files_for_people(study):
     cells, labels = read_csv(study / "transfer.csv"), read_csv(study / "labels.csv")
     assert len(cells) == 18
@@ -273,7 +290,9 @@ def test_a_store_with_nothing_but_a_test_fold_is_tested_on(tiny, stores, vocabul
         labels = ("SBRAD", "AFIB")
         writer.finish({"all": (labels, findings(5)[-16:, :2].astype(np.float32), ("classification",) * 2)})
     both = {"xl": stores["xl"], "tested": tested}
-    transfer.run(make_config(both, vocabulary, overlap="", epochs=1, test="tested"), tmp_path / "run")
+    config = make_config(both, vocabulary, overlap="", epochs=1, test="tested", mode="linear")
+    transfer.run(config, tmp_path / "run")
+    check_twin(tmp_path / "run", config)
     found = read(tmp_path / "run")
     (cell,) = found["matrices"]["pair"]
     assert (cell["train"], cell["test"], cell["terms"], cell["records"]) == ("xl", "tested", ["SB"], 16)
