@@ -87,22 +87,13 @@ class Match:
     same: bool = True
 
 
-def find(parts: Mapping[str, Part], references: Mapping[str, Part]) -> list[Match]:
-    """All pairs of a record and a reference record that are the same recording.
+class Index:
+    """Reference records, held in memory as hashes and fingerprints.
 
     Args:
-        parts: name -> records to look through, in bounded memory.
-        references: name -> records to compare with, held in memory as hashes and fingerprints. A row of a store is
-            never its own match.
-
-    Returns:
-        In the order of parts and rows.
+        references: name -> records.
     """
-    index = _Index(references)
-    return [match for name, part in parts.items() for match in index.matches(name, part)]
 
-
-class _Index:
     def __init__(self, references: Mapping[str, Part]) -> None:
         self._references = references
         self._entries: list[tuple[str, int]] = []
@@ -126,7 +117,12 @@ class _Index:
         self._places = {length: np.array(own) for length, own in places.items()}
 
     def matches(self, name: str, part: Part) -> Iterator[Match]:
-        """Matches of one part."""
+        """All pairs of a record and a reference record that are the same recording, in the order of the rows.
+
+        Args:
+            name: of the part.
+            part: records to look through, in bounded memory. A row of a store is never its own match.
+        """
         for start in range(0, len(part.rows), _CHUNK):
             rows = part.rows[start : start + _CHUNK].tolist()
             exact: dict[int, list[int]] = {}

@@ -21,7 +21,8 @@ transfer.json (format 1; numbers that are not defined are null):
                         pretraining), terms, and what `ecgjax.evaluation.transfer.measure` gives; null values where
                         there is no term
 
-overlap.csv lists the pairs of recordings, transfer.csv the cells, labels.csv every term of every pair.
+overlap.csv lists the pairs of recordings, transfer.csv the cells, labels.csv every term of every pair. overlap.json
+keeps the pairs for a study that is resumed.
 """
 
 import csv
@@ -81,9 +82,8 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
         evaluate_setting.check(_evaluation(config, directory.path, "none"))
         places, rows = setting.read_places(config)
         setting.write_environment(directory, config, places, rows)
-        ways = config.overlap.replace(",", " and ") or "nothing"
-        print(f"looking for recordings in two places by {ways}", flush=True)
-        places = setting.without_overlap(places, config.overlap)
+        _shared(places, config)  # Whether there is anything to do is better known before all signals are read.
+        places = setting.without_overlap(places, config.overlap, directory.path / "overlap.json")
         shared = _shared(places, config)
         stores = {place.name: setting.write_store(place, directory.path / "stores") for place in places}
     _announce(places, shared)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
-from ecgjax import tasks
+from ecgjax import atomic, tasks
 from ecgjax.data import overlap, terms
 from ecgjax.data.overlap import Match, Part
 from ecgjax.data.relabelled import relabel
@@ -107,7 +107,7 @@ def digest(rows: Sequence[Row]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def without_overlap(places: Sequence[Place], how: str) -> list[Place]:
+def without_overlap(places: Sequence[Place], how: str, kept: Path) -> list[Place]:
     """The places without the training and validation records that are test records of any place.
 
     They leave the training side, so that every model is tested on the same, whole test folds: otherwise a column of the
@@ -116,18 +116,31 @@ def without_overlap(places: Sequence[Place], how: str) -> list[Place]:
     Args:
         places: all of the study.
         how: "signal", "table", both joined by a comma, or "" for neither.
+        kept: file of the matches that were found, so that a study that goes on need not read all signals again.
     """
     ways = [way for way in how.split(",") if way]
     if not ways:
         return list(places)
-    references = {place.name: Part(place.store, place.rows["test"]) for place in places if place.tested}
-    parts = {
-        place.name: Part(place.store, np.concatenate([place.rows["train"], place.rows["validation"]]))
-        for place in places
-        if place.trained
-    }
-    found = overlap.find(parts, references)
+    found = _find(places, kept)
     return [_without(place, [match for match in found if match.source == place.name], ways) for place in places]
+
+
+def _find(places: Sequence[Place], kept: Path) -> list[Match]:
+    of = [[place.name, place.store.fingerprint, place.label_set, place.trained, place.tested] for place in places]
+    before = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    if before.get("of") == of:
+        return [Match(**match) for match in before["matches"]]
+    references = {place.name: Part(place.store, place.rows["test"]) for place in places if place.tested}
+    count = sum(len(part.rows) for part in references.values())
+    print(f"looking for {count:,} test records among the others", flush=True)
+    index, found = overlap.Index(references), []
+    for place in places:
+        if place.trained:
+            part = Part(place.store, np.concatenate([place.rows["train"], place.rows["validation"]]))
+            found += index.matches(place.name, part)
+            print(f"  in {place.name}: {len(part.rows):,} records read", flush=True)
+    atomic.write_text(kept, json.dumps({"of": of, "matches": [asdict(match) for match in found]}))
+    return found
 
 
 def _without(place: Place, matches: Sequence[Match], ways: Sequence[str]) -> Place:

@@ -185,6 +185,7 @@ def test_a_training_is_an_ordinary_run_and_a_study_is_resumed(study, stores, voc
     (study / "tests" / "xl_on_ours.npz").unlink()
     (study / "transfer.json").unlink()
     monkeypatch.setattr("ecgjax.jobs.evaluate._train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("ecgjax.data.overlap.fingerprint", lambda *_: pytest.fail("read all signals again"))
     transfer.run(make_config(stores, vocabulary), study)
     after = read(study)
     assert after == before
