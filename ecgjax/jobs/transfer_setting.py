@@ -133,7 +133,8 @@ def _find(places: Sequence[Place], kept: Path) -> list[Match]:
     references = {place.name: Part(place.store, place.rows["test"]) for place in places if place.tested}
     count = sum(len(part.rows) for part in references.values())
     print(f"looking for {count:,} test records among the others", flush=True)
-    index, found = overlap.Index(references), []
+    index = overlap.Index(references)
+    found: list[Match] = []
     for place in places:
         if place.trained:
             part = Part(place.store, np.concatenate([place.rows["train"], place.rows["validation"]]))
