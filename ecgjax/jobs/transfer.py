@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 import ecgjax
 from ecgjax import atomic, tasks
+from ecgjax.data.crops import split_short, window_samples
 from ecgjax.data.cutter import make_cutter
 from ecgjax.data.store import open_store
 from ecgjax.data.terms import Row, names
@@ -242,16 +243,14 @@ def _test_data(store: Any, place: Place, other: Place, model: Model) -> Labelled
     for i, term in enumerate(classes):
         if term in own:
             targets[:, i] = store.targets(COMMON)[:, own.index(term)]
-    rows = store.rows("test")
-    long_enough = store.records["samples"].to_numpy()[rows] >= int(model.spec.seconds * store.sampling_rate)
-    if not long_enough.any():
+    window = window_samples(model.spec.seconds, store.sampling_rate)
+    rows, short = split_short(store.rows("test"), store.records["samples"].to_numpy(), window)
+    if not len(rows):
         raise UserError(
             f"{other.store.path} ({other.name}): no test record of {model.spec.seconds:g} s, the window of the model"
         )
-    left_out = {"test": int((~long_enough).sum())}
-    return Labelled(
-        store, COMMON, classes, ("classification",) * len(classes), targets, {"test": rows[long_enough]}, left_out
-    )
+    kinds = ("classification",) * len(classes)
+    return Labelled(store, COMMON, classes, kinds, targets, {"test": rows}, {"test": len(short)})
 
 
 def _summarise(
