@@ -16,7 +16,6 @@ Not everything in terms.csv was seen in the publishers' own files: docs/transfer
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -287,9 +286,3 @@ def _turned(digit: int, times: int) -> int:
     for _ in range(times % 8):
         digit = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)[digit]
     return digit
-
-
-def counts(rows: Iterable[Row]) -> Mapping[str, int]:
-    """Number of rows of each exactness."""
-    found = Counter(row.exactness for row in rows)
-    return {exactness: found[exactness] for exactness in EXACTNESS if found[exactness]}

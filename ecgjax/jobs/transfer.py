@@ -37,25 +37,19 @@ from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 import ecgjax
-from ecgjax import atomic, tasks
-from ecgjax.data.crops import split_short, window_samples
-from ecgjax.data.cutter import make_cutter
-from ecgjax.data.store import open_store
+from ecgjax import atomic
 from ecgjax.data.terms import Row, names
 from ecgjax.errors import UserError, disk_errors
 from ecgjax.evaluation import results, transfer
-from ecgjax.evaluation.labelled import Labelled
 from ecgjax.evaluation.predictions import Predictions, read_predictions
 from ecgjax.jobs import evaluate, evaluate_setting
 from ecgjax.jobs import transfer_setting as setting
-from ecgjax.jobs.evaluate_setting import ABSENT, Parts, Subject
+from ecgjax.jobs.evaluate_setting import ABSENT
+from ecgjax.jobs.transfer_scores import predict, predictions_path, training_path
 from ecgjax.jobs.transfer_setting import COMMON, Place
 from ecgjax.models import weights as weights_io
-from ecgjax.models.model import Model
 from ecgjax.reporting import transfer_report
 from ecgjax.seen import saw
-from ecgjax.training.checkpoints import Checkpoints
-from ecgjax.training.mesh import batch_sharding, make_mesh
 from ecgjax.training.run_directory import RunDirectory
 
 FORMAT, KIND = 1, "ecgjax transfer"
@@ -92,10 +86,11 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
     for place in places:
         if place.trained:
             print(f"\n=== training on {place.name}", flush=True)
-            evaluate.run(_evaluation(config, directory.path, place.name), _training(directory.path, place.name))
+            evaluate.run(_evaluation(config, directory.path, place.name), training_path(directory.path, place.name))
     for place in places:
         if place.trained:
-            _test(config, directory.path, place, [other for other in places if other.tested], stores)
+            others = [other for other in places if other.tested]
+            predict(_evaluation(config, directory.path, place.name), directory.path, place, others, stores)
     directory.write_json(transfer_report.RESULTS, _summarise(config, directory.path, places, rows, shared))
     transfer_report.write(directory.path)
     directory.finish()
@@ -116,17 +111,6 @@ def _evaluation(config: ConfigDict, folder: Path, name: str) -> ConfigDict:
         }
     )
     return cell
-
-
-def _training(folder: Path, name: str) -> Path:
-    return folder / "trainings" / name
-
-
-def _predictions(folder: Path, train: str, test: str) -> Path:
-    """Where the predictions of a model for a place's test fold are; of its own place they are its evaluation's."""
-    if train == test:
-        return _training(folder, train) / results.PREDICTIONS
-    return folder / "tests" / f"{train}_on_{test}.npz"
 
 
 def _shared(places: Sequence[Place], config: ConfigDict) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -186,73 +170,6 @@ def _matches(places: Sequence[Place]) -> str:
     return text.getvalue()
 
 
-def _test(config: ConfigDict, folder: Path, place: Place, others: Sequence[Place], stores: Mapping[str, Path]) -> None:
-    """Predictions of the best checkpoint of a place for the test folds of the others."""
-    todo = [b for b in others if b.name != place.name and not _predictions(folder, place.name, b.name).is_file()]
-    if not todo:
-        return
-    cell, path = _evaluation(config, folder, place.name), _training(folder, place.name)
-    head_run, reported = tasks.get(TASK)
-    model = Parts().model(cell)
-    mesh = make_mesh(1, config.batch_size)
-    sharding = batch_sharding(mesh)
-    program = best = None
-    for other in todo:
-        data = _test_data(open_store(stores[other.name]), place, other, model)
-        subject = Subject(cell, RunDirectory(path), head_run, reported, model, data)
-        if program is None or best is None:
-            program = evaluate_setting.build(subject, mesh)
-            with Checkpoints(path / "checkpoints") as checkpoints:
-                best = checkpoints.restore(program.state, best=True)
-            if best is None:
-                raise UserError(
-                    f"{path / 'checkpoints'}: no best checkpoint; expected one (remove {path} to train again)"
-                )
-        cutter = make_cutter(
-            data.store,
-            data.rows["test"],
-            placement=config.data.placement,
-            protocol="paper" if config.protocol == "paper" else "default",
-            seconds=model.spec.seconds,
-            sampling_rate=model.spec.sampling_rate,
-            sharding=sharding,
-        )
-        print(f"testing {place.name} on {other.name}: {len(data.rows['test']):,} records", flush=True)
-        scores = evaluate.predict(subject, program, cutter, best.state, "test", sharding)
-        columns = [i for i, term in enumerate(data.classes) if term in other.mapped.terms]
-        index, rows = data.store.records.iloc[data.rows["test"]], data.rows["test"]
-        target = _predictions(folder, place.name, other.name)
-        with disk_errors(target):
-            target.parent.mkdir(exist_ok=True)
-        results.write_predictions(
-            target,
-            index["record_id"].tolist(),
-            data.targets[rows][:, columns],
-            scores.records[:, columns],
-            [data.classes[i] for i in columns],
-            ["classification"] * len(columns),
-            patient_id=index["patient_id"].tolist(),
-        )
-
-
-def _test_data(store: Any, place: Place, other: Place, model: Model) -> Labelled:
-    """The test fold of a place with the outputs of a model that was trained on another."""
-    classes = place.mapped.terms
-    own = store.classes(COMMON)
-    targets = np.full((len(store), len(classes)), np.nan, np.float32)
-    for i, term in enumerate(classes):
-        if term in own:
-            targets[:, i] = store.targets(COMMON)[:, own.index(term)]
-    window = window_samples(model.spec.seconds, store.sampling_rate)
-    rows, short = split_short(store.rows("test"), store.records["samples"].to_numpy(), window)
-    if not len(rows):
-        raise UserError(
-            f"{other.store.path} ({other.name}): no test record of {model.spec.seconds:g} s, the window of the model"
-        )
-    kinds = ("classification",) * len(classes)
-    return Labelled(store, COMMON, classes, kinds, targets, {"test": rows}, {"test": len(short)})
-
-
 def _summarise(
     config: ConfigDict,
     folder: Path,
@@ -261,9 +178,9 @@ def _summarise(
     shared: Mapping[tuple[str, str], Sequence[str]],
 ) -> dict[str, Any]:
     trained = [place.name for place in places if place.trained]
-    runs = {name: json.loads((_training(folder, name) / results.RESULTS).read_text("utf-8")) for name in trained}
+    runs = {name: json.loads((training_path(folder, name) / results.RESULTS).read_text("utf-8")) for name in trained}
     common = transfer.common_terms(shared)
-    predictions = {pair: _read(_predictions(folder, *pair)) for pair in shared}
+    predictions = {pair: _read(predictions_path(folder, *pair)) for pair in shared}
     card = weights_io.load_card(Path(config.weights)) if config.weights else None
     origin = str(card.get("source", "")) if card else None
     source = {place.name: place.source for place in places}
@@ -276,7 +193,9 @@ def _summarise(
             return {**entry, **dict.fromkeys(("value", "low", "high", "reference", "drop")), "defined": 0, "labels": {}}
         there = predictions.get((test, test)) if train != test else None
         if there is not None and not np.array_equal(there.record_id, own.record_id):
-            raise UserError(f"{_predictions(folder, train, test)}: other records than in {_training(folder, test)}")
+            raise UserError(
+                f"{predictions_path(folder, train, test)}: other records than in {training_path(folder, test)}"
+            )
         options = {**config.interval.to_dict(), "seed": config.seed, "absent": ABSENT[config.protocol]}
         groups = own.patient_id if options.pop("unit") == "patient" else None
         targets, scores = _columns(own, terms)

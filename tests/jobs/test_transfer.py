@@ -16,7 +16,7 @@ from ecgjax.data.store_writer import StoreWriter
 from ecgjax.errors import UserError
 from ecgjax.evaluation import metrics
 from ecgjax.evaluation.collect import collect
-from ecgjax.jobs import transfer
+from ecgjax.jobs import transfer, transfer_scores
 from ecgjax.jobs import transfer_setting as setting
 from ecgjax.jobs.evaluate import run as evaluate
 
@@ -216,7 +216,8 @@ def check_twin(folder, config):
     """The best checkpoint, tested as on another place, says of its own test fold what its evaluation said."""
     (place, *_), _ = setting.read_places(config)
     twin = replace(place, name="twin")
-    transfer._test(config, folder, place, [twin], {"twin": folder / "stores" / place.name})
+    cell = ConfigDict(json.loads((folder / "trainings" / place.name / "config.json").read_text()))
+    transfer_scores.predict(cell, folder, place, [twin], {"twin": folder / "stores" / place.name})
     with np.load(folder / "tests" / f"{place.name}_on_twin.npz") as file:
         again = dict(file)
     with np.load(folder / "trainings" / place.name / "predictions.npz") as file:
