@@ -24,6 +24,8 @@ OTHER_JOBS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "similarity": {"pairs": list, "probes": list},
 }
 """Jobs whose finished runs a report shows beside the evaluations, and what of JOB.json it reads."""
+_STUDIES = {*OTHER_JOBS, "transfer"}
+"""Jobs whose trainings, in folders below theirs, are parts of them and no cells of a report."""
 
 _MARKS = {CONFIG, results_format.RESULTS, results_format.PREDICTIONS, DONE}
 _INSIDE = {"checkpoints", "tensorboard", "figures", "weights", "replicates"}
@@ -183,7 +185,7 @@ def _run_folders(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
             if _is_report(path):
                 below.clear()
                 continue
-            if _job(path) in OTHER_JOBS:  # its trainings are parts of it
+            if _job(path) in _STUDIES:
                 below.clear()
             yield path, root if relative == "." else f"{root}/{relative}"
 

@@ -5,22 +5,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from ecgjax import tasks
 from ecgjax.data.batches import evaluation_iterator
+from ecgjax.data.cutter import Cutter
 from ecgjax.errors import UserError
 from ecgjax.jobs import evaluate_outcome as outcome
 from ecgjax.jobs.evaluate_outcome import Scores, mean_loss
-from ecgjax.jobs.evaluate_setting import Setting, announce, check, set_up, size
+from ecgjax.jobs.evaluate_setting import Setting, Subject, announce, check, set_up, size
 from ecgjax.reporting import evaluation_report
 from ecgjax.training.checkpoints import Checkpoints
 from ecgjax.training.interrupt import Interrupt
 from ecgjax.training.logging import MetricLog
 from ecgjax.training.progress import ProgressBar
 from ecgjax.training.run_directory import RunDirectory
-from ecgjax.training.supervised import TrainState
+from ecgjax.training.supervised import Program, TrainState
 
 
 def run(config: ConfigDict, workdir: Path | None) -> None:
@@ -104,11 +106,32 @@ def _validate(setting: Setting, state: TrainState) -> dict[str, float]:
 
 
 def _predict(setting: Setting, state: TrainState, split: str) -> Scores:
-    data, program, found = setting.subject.data, setting.program, []
-    options = {"batch_size": setting.subject.config.batch_size, "sharding": setting.sharding}
-    for item in evaluation_iterator(data.store, data.rows[split], setting.cutter, **options):
+    return predict(setting.subject, setting.program, setting.cutter, state, split, setting.sharding)
+
+
+def predict(
+    subject: Subject,
+    program: Program,
+    cutter: Cutter,
+    state: TrainState,
+    split: str,
+    sharding: jax.sharding.Sharding | None = None,
+) -> Scores:
+    """What a model says of a split of the subject's data.
+
+    Args:
+        subject: model and data.
+        program: of the model.
+        cutter: made for the split's rows among others.
+        state: of the model, as it is to be tested.
+        split: name of the split.
+        sharding: of the batches over devices, as the cutter's.
+    """
+    data, found = subject.data, []
+    options = {"batch_size": subject.config.batch_size, "sharding": sharding}
+    for item in evaluation_iterator(data.store, data.rows[split], cutter, **options):
         # The device runs ahead; the host waits where the scores are gathered.
-        found.append((item, *program.predict(state, program.frozen, setting.cutter, item)))
+        found.append((item, *program.predict(state, program.frozen, cutter, item)))
     return outcome.gather(data, split, found)
 
 

@@ -180,21 +180,33 @@ def set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, repor
     mesh = make_mesh(1, config.batch_size)
     sharding = batch_sharding(mesh)
     cutter, batches, steps = stream(subject, sharding)
+    program = build(subject, mesh)
+    return Setting(subject, cutter, program, batches, steps, sharding)
+
+
+def build(subject: Subject, mesh: jax.sharding.Mesh) -> Program:
+    """The training program of a model, with the outputs of the data that it is evaluated on.
+
+    Args:
+        subject: model, config and data.
+        mesh: of the devices.
+    """
+    config, data = subject.config, subject.data
     program = supervised.build(
         subject.model,
         supervised.get_mode(config.mode),
-        n_classification=subject.data.n_classification,
-        n_regression=subject.data.n_regression,
+        n_classification=data.n_classification,
+        n_regression=data.n_regression,
         learning_rate=config.learning_rate,
         rate_factor=config.rate_factor,
         weight_decay=config.weight_decay,
         seed=config.seed,
         paper_groups=config.protocol == "paper",
     )
-    if sharding is not None:  # several devices share each batch
-        state, frozen = jax.device_put((program.state, program.frozen), sharded(mesh))
-        program = program._replace(state=state, frozen=frozen)
-    return Setting(subject, cutter, program, batches, steps, sharding)
+    if batch_sharding(mesh) is None:
+        return program
+    state, frozen = jax.device_put((program.state, program.frozen), sharded(mesh))  # several devices share each batch
+    return program._replace(state=state, frozen=frozen)
 
 
 def announce(setting: Setting) -> None:

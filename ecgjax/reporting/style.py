@@ -85,6 +85,11 @@ def shorten(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things in words, such as "1 term" and "2 terms"."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
 def plain(text: str) -> str:
     """The text as matplotlib shall print it: a dollar sign is a dollar sign, never mathematics."""
     return text.replace("$", r"\$")
