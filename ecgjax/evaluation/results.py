@@ -19,7 +19,9 @@ results.json (format 1):
     parameters          trained, total
     seconds             wall clock of training (with validation) and of testing, in the process that finished the run;
                         of a run that was trained with others in one program (ecgjax.sweep.units), its equal share
-    best                epoch (from 1) and validation score (criterion) of the checkpoint that was tested
+    best                epoch (from 1) and validation score (criterion) of the checkpoint that was tested; in mode
+                        linear_exact epoch is null, strength: label -> the L2 penalty that was chosen, and gradient:
+                        the largest derivative that is left
     interval            kind, level, replicates, unit, seed of the bootstrap
     tasks               name -> row, category, and per metric ("auroc": macro average, "mae": pooled over all entries):
                         value, low, high, defined (labels in the value), labels: name -> value, low, high, known,

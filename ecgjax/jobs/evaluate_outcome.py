@@ -114,7 +114,7 @@ def write(
     Args:
         subject: what was evaluated on what.
         scores: of the test split.
-        best: epoch and validation score of the checkpoint that was tested.
+        best: epoch and validation score of the checkpoint that was tested; of an exact probe, its strengths.
         parameters: trained, total.
         training_seconds: spent on training and validation.
         started: when the test began, by `time.monotonic`.

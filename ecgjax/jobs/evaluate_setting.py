@@ -105,10 +105,21 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"config.{name} is {config[name]}; expected a positive number")
     if not config.weight_decay >= 0:
         raise UserError(f"config.weight_decay is {config.weight_decay}; expected 0 or more")
+    if mode.exact:
+        _check_probe(config.probe)
     if config.interval.replicates < 2:
         raise UserError(f"config.interval.replicates is {config.interval.replicates}; expected 2 or more")
     if not 0 < config.interval.level < 1:
         raise UserError(f"config.interval.level is {config.interval.level}; expected a coverage such as 0.95")
+
+
+def _check_probe(probe: ConfigDict) -> None:
+    metrics.check_choice("config.probe.choose", probe.choose, ("together", "each"))
+    metrics.check_choice("config.probe.classification", probe.classification, ("logistic", "ridge"))
+    metrics.check_choice("config.probe.solver", probe.solver, ("auto", "newton", "lbfgs"))
+    numbers = all(isinstance(value, int | float) and 0 < value < float("inf") for value in probe.strengths)
+    if not numbers or not probe.strengths or len(set(probe.strengths)) < len(probe.strengths):
+        raise UserError(f"config.probe.strengths is {probe.strengths}; expected different positive numbers")
 
 
 def load(
@@ -198,7 +209,21 @@ def set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, repor
 
 def announce(setting: Setting) -> None:
     """Prints what will be trained on what."""
-    subject, program = setting.subject, setting.program
+    program = setting.program
+    announce_data(setting.subject, f"{setting.subject.config.epochs} epochs of {setting.steps_per_epoch} steps")
+    print(group_table(program.groups))
+    if program.frozen:
+        print(f"frozen encoder: {size(program.frozen['params']):,} values in evaluation mode, without gradients")
+    print(flush=True)
+
+
+def announce_data(subject: Subject, length: str) -> None:
+    """Prints data, model and mode.
+
+    Args:
+        subject: what is evaluated on what.
+        length: of the training, in words.
+    """
     config, data = subject.config, subject.data
     synthetic = " (synthetic, not real patients)" if data.store.meta["source"] == "synthetic" else ""
     print(f"data      {data.store.path}{synthetic}")
@@ -208,12 +233,7 @@ def announce(setting: Setting) -> None:
         short = ", ".join(f"{count:,} {split}" for split, count in data.left_out.items() if count)
         print(f"left out  {short}: shorter than {max(subject.model.spec.seconds, subject.head_run.min_seconds):g} s")
     print(f"model     {config.model}, {config.weights or 'random initialisation (config.weights names none)'}")
-    length = f"{config.epochs} epochs of {setting.steps_per_epoch} steps"
     print(f"mode      {config.mode}, protocol {config.protocol}, {length}\n")
-    print(group_table(program.groups))
-    if program.frozen:
-        print(f"frozen encoder: {size(program.frozen['params']):,} values in evaluation mode, without gradients")
-    print(flush=True)
 
 
 def size(tree: Any) -> int:

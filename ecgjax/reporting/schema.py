@@ -11,8 +11,8 @@ Format 2. Numbers that are not defined are null. `[i, j]` of a matrix is model i
                         aggregation (median, mean)
     rows                results, one for each (model, task, mode, protocol, metric) and seed:
         task            name in the task table; row, category: in the published tables (row is null outside them)
-        model           name, as shown; mode: finetune, finetune_attention, frozen, linear, scratch; protocol: fixed,
-                        paper; absent: skip, half
+        model           name, as shown; mode: finetune, finetune_attention, frozen, linear, linear_exact,
+                        scratch; protocol: fixed, paper; absent: skip, half
         metric          "auroc" (macro average, higher is better) or "mae" (pooled over all known entries, in standard
                         deviations of the training folds, lower is better)
         value, low, high  with the limits of the interval
@@ -70,7 +70,7 @@ from ecgjax.errors import UserError
 FORMAT = 2
 KIND = "ecgjax report"
 SCRATCH = "scratch"
-MODES = ("finetune", "finetune_attention", "frozen", "linear", SCRATCH)
+MODES = ("finetune", "finetune_attention", "frozen", "linear", "linear_exact", SCRATCH)
 """Order of modes in tables and figures."""
 
 HIGHER_IS_BETTER = {"auroc": True, "mae": False}

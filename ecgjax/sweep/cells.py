@@ -24,6 +24,8 @@ from ecgjax.training.supervised import MODES
 
 _PLACES = ("weights", "data.store", "task")
 """Fields that say where something is; its content is in the identity instead."""
+_OF_STEPS = ("epochs", "learning_rate", "rate_factor", "weight_decay", "data.seed", "data.crops")
+"""Fields that an exact probe does not use."""
 _DEFAULTS = {"model": "ecg_cpc", "task": "synthetic", "mode": "frozen"}
 
 
@@ -36,7 +38,8 @@ class Cell:
         point: its place on the sweep's axes.
         settings: every field of its config, dotted.
         identity: all that determines its result.
-        group: hash of what cells share that see the same batches through the same encoder; its own if it trains one.
+        group: hash of what cells share that see the same batches through the same encoder, or, if they are exact
+            probes, its features; its own if it trains one.
         pool: hash of what cells share that read the same features in batches of their own: crops are fixed, seeds and
             shares of the records may differ; None: crops are drawn in every epoch, or an encoder is trained.
     """
@@ -83,6 +86,7 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
         raise UserError(f"config.common.{both[0]} is set, and an axis sets it too; expected one of them")
     asked = {**common, **point}
     settings, types = _base(_choice({**_DEFAULTS, **asked}))
+    defaults = settings
     settings = {**settings, **{key: _checked(key, value, types) for key, value in asked.items()}}
     head_run, reported = tasks.get(settings["task"])
     if not plugins.is_file(settings["task"]):
@@ -90,6 +94,8 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
     mode = MODES[settings["mode"]]
     if mode.trains_encoder:
         settings["data.features"] = "float32"  # they are not stored
+    if mode.exact:
+        settings |= {name: defaults[name] for name in _OF_STEPS}  # what differs in these only is one cell
     if weights is not None and mode.pretrained and settings["weights"] is None:
         settings["weights"] = str(Path(weights) / settings["model"])
     if stores is not None and settings["data.store"] is None and head_run.source != "synthetic":
@@ -113,7 +119,10 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
         **_defined(head_run, reported),
     }
     name = hashed(identity)
-    group = name if mode.trains_encoder else hashed(_shared(identity, spec, head_run))
+    if mode.exact:
+        group = hashed({"exact": _pooled(identity)})
+    else:
+        group = name if mode.trains_encoder else hashed(_shared(identity, spec, head_run))
     fixed = settings["data.crops"] == "fixed" and not mode.trains_encoder
     return Cell(name, dict(point), settings, identity, group, hashed(_pooled(identity)) if fixed else None)
 
