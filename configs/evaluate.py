@@ -12,7 +12,7 @@ Kill it and start the same command again: it continues where it was.
 
 from ml_collections import ConfigDict, config_dict
 
-from ecgjax import models, tasks
+from ecgjax import models, switches, tasks
 from ecgjax.errors import UserError
 from ecgjax.training.supervised import get_mode
 
@@ -39,6 +39,8 @@ def get_config(choice: str = "") -> ConfigDict:
     # "fixed": undefined classes are left out of macro averages, crops start anywhere, a missing sample counts as 0.
     # "paper", as the authors' code: they count 0.5, the last start is never drawn, resampling spreads missing samples.
     config.protocol = "fixed"
+    # One of these differences by itself, against the protocol: see ecgjax/switches.py; none: the protocol's.
+    config.switches = ConfigDict({name: config_dict.placeholder(str) for name in switches.CHOICES})
     config.seed = 0
 
     config.data = ConfigDict()

@@ -7,7 +7,8 @@ results.json (format 1):
     weights             SHA-256 of the weights, null for random initialisation
     seen                whether they saw recordings of the data's source in pretraining; null: not known (ecgjax.seen)
     task, run, mode     names; `run` is the head run that was trained
-    protocol, absent    "fixed" or "paper"; what an undefined class does to a macro average, "skip" or "half"
+    protocol, absent    "fixed" or "paper", with the switches that are set against it ("fixed, last_crop_start=never");
+                        what an undefined class does to a macro average, "skip" or "half"
     seed, ecgjax        of the run; version
     data                source, fingerprint, label_set, sampling_rate; synthetic: true if it is not real data; ratio,
                         subset, validation: share of the training records and how it was taken (ecgjax.data.subsets),

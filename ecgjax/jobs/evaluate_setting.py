@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from ecgjax import switches
 from ecgjax.data.batches import training_iterator
 from ecgjax.data.cutter import Cutter, make_cutter
 from ecgjax.errors import UserError
 from ecgjax.evaluation import labelled, metrics
 from ecgjax.evaluation.labelled import Labelled
-from ecgjax.evaluation.metrics import Absent
 from ecgjax.models.model import Model, load_model
 from ecgjax.tasks import HeadRun, Task
 from ecgjax.training import supervised
@@ -21,8 +21,6 @@ from ecgjax.training.mesh import batch_sharding, make_mesh, sharded
 from ecgjax.training.optimiser import group_table
 from ecgjax.training.run_directory import RunDirectory
 from ecgjax.training.supervised import Program
-
-ABSENT: dict[str, Absent] = {"fixed": "skip", "paper": "half"}
 
 
 class Subject(NamedTuple):
@@ -85,7 +83,7 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             f"config.weights is {config.weights!r} in mode {config.mode}; expected none: it trains from scratch"
         )
-    metrics.check_choice("config.protocol", config.protocol, tuple(ABSENT))
+    switches.of(config)
     metrics.check_choice("config.data.crops", config.data.crops, ("random", "fixed"))
     metrics.check_choice("config.data.features", config.data.features, ("float32", "bfloat16"))
     if config.data.features != "float32" and mode.trains_encoder:
@@ -152,7 +150,7 @@ def cutter_of(subject: Subject, sharding: jax.sharding.Sharding | None = None) -
         data.store,
         np.concatenate(list(data.rows.values())),
         placement=config.data.placement,
-        protocol="paper" if config.protocol == "paper" else "default",
+        protocol="paper" if switches.of(config).missing_samples == "spread" else "default",
         seconds=spec.seconds,
         sampling_rate=spec.sampling_rate,
         sharding=sharding,
@@ -173,6 +171,7 @@ def stream(
         epochs=config.epochs,
         crops=config.data.crops,
         seconds=subject.model.spec.seconds,
+        last_start=switches.of(config).last_crop_start == "drawn",
         cutter=cutter,
         sharding=sharding,
     )
@@ -199,7 +198,7 @@ def set_up(config: ConfigDict, directory: RunDirectory, head_run: HeadRun, repor
         rate_factor=config.rate_factor,
         weight_decay=config.weight_decay,
         seed=config.seed,
-        paper_groups=config.protocol == "paper",
+        paper_groups=switches.of(config).rate_groups == "published",
     )
     if sharding is not None:  # several devices share each batch
         state, frozen = jax.device_put((program.state, program.frozen), sharded(mesh))
@@ -233,7 +232,7 @@ def announce_data(subject: Subject, length: str) -> None:
         short = ", ".join(f"{count:,} {split}" for split, count in data.left_out.items() if count)
         print(f"left out  {short}: shorter than {max(subject.model.spec.seconds, subject.head_run.min_seconds):g} s")
     print(f"model     {config.model}, {config.weights or 'random initialisation (config.weights names none)'}")
-    print(f"mode      {config.mode}, protocol {config.protocol}, {length}\n")
+    print(f"mode      {config.mode}, protocol {switches.name_of(config)}, {length}\n")
 
 
 def size(tree: Any) -> int:

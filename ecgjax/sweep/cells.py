@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.evaluate import get_config
-from ecgjax import models, numerics, plugins, tasks
+from ecgjax import models, numerics, plugins, switches, tasks
 from ecgjax.data import embedded
 from ecgjax.data.store import read_meta
 from ecgjax.errors import UserError
@@ -102,7 +102,7 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
         settings["data.store"] = str(Path(stores) / head_run.source)
     stored, sha256 = _card(settings["model"], settings["weights"])
     arguments, spec = _arguments(settings, stored)
-    identity = {
+    identity: dict[str, Any] = {
         "numerics": numerics.VERSION,
         "config": {
             **{
@@ -118,6 +118,11 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
         "data": _fingerprint(head_run.source, settings["data.store"]),
         **_defined(head_run, reported),
     }
+    # A switch that is the protocol's own is as if it were not set, and leaves no trace in a name.
+    preset = switches.PRESETS[settings["protocol"]]._asdict() if settings["protocol"] in switches.PRESETS else {}
+    for switch in switches.CHOICES:
+        if settings[f"switches.{switch}"] in (None, preset.get(switch)):
+            del identity["config"][f"switches.{switch}"]
     name = hashed(identity)
     if mode.exact:
         group = hashed({"exact": _pooled(identity)})
@@ -156,6 +161,7 @@ def _shared(identity: dict[str, Any], spec: ModelSpec, run: HeadRun) -> dict[str
         **{name: config[name] for name in (*names, "data.seed", "data.crops", "data.features", "data.placement")},
         "seed": config["seed"] if chosen or identity["weights"] is None else None,  # the encoder is drawn by it too
         **{name: identity[name] for name in ("numerics", "arguments", "weights", "data")},
+        **_switched(config, "missing_samples", "last_crop_start"),
         # What leaves records out, or picks a share of them by their labels.
         "records": [max(spec.seconds, run.min_seconds), run.min_fold, run.labelled_only and run.columns],
         "labels": config["data.labels"] if chosen or run.labelled_only else None,
@@ -170,7 +176,12 @@ def _pooled(identity: dict[str, Any]) -> dict[str, Any]:
         **{name: config[name] for name in names},
         **{name: identity[name] for name in ("numerics", "arguments", "weights", "data")},
         "seed": config["seed"] if identity["weights"] is None else None,
+        **_switched(config, "missing_samples"),
     }
+
+
+def _switched(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {key: config[key] for name in names if (key := f"switches.{name}") in config}
 
 
 def _stream(settings: Mapping[str, Any]) -> int:

@@ -95,6 +95,7 @@ def key_of(cell: Cell) -> str:
             *(identity[name] for name in ("numerics", "arguments", "weights", "data")),
             *(config[name] for name in ("model", "protocol", "data.features")),
             config["seed"] if identity["weights"] is None else None,
+            *(config[name] for name in ("switches.missing_samples",) if name in config),
         ]
     )
 
