@@ -25,6 +25,8 @@ Format 2. Numbers that are not defined are null. `[i, j]` of a matrix is model i
         spread          of a mean: {min, max, sd} of the seeds' values (sd with n - 1); else null
         comparison      the comparison (see pairs, by mode) whose rank this is; null if the row is in none
         rank            in it, 1 is best; ties share a rank. best: has the best value; tied: shares its rank
+        rank_unseen     rank among the models that never saw the data in pretraining (`ecgjax.reporting.unseen`), null
+                        for the others
         ranks           {mode of the comparison: {rank, best, tied}}: scratch models are compared in every mode
         records         of the test set; patients: distinct ones, null if unknown
         classes, defined  labels of the task, and how many of them have a value
@@ -44,13 +46,15 @@ Format 2. Numbers that are not defined are null. `[i, j]` of a matrix is model i
                         from scratch; mode "scratch" where there are only those
         task, row, category, mode, protocol, metric, higher_is_better
         models          names; rows: their indices in `rows`; rank: their ranks
+        rank_unseen     their ranks among those that never saw the data, null for the others
         difference, low, high  matrices; p: two-sided bootstrap p-values; adjusted: by Holm's method over the pairs,
                         null without it; significant: matrix of true and false: the interval excludes 0, or with Holm's
                         method the adjusted p-value is below 1 - level
         delong_se, delong_p  matrices: standard errors of the differences by DeLong's closed form, covariance between
                         the models included, and two-sided p-values by it; null for "mae"
     ranks               one for each (category, mode, protocol): models, tasks (name, or "name (metric)" where a task
-                        has both), rank (aggregated), mean (mean rank); null for a model that lacks a task
+                        has both), rank (aggregated), mean (mean rank); null for a model that lacks a task;
+                        rank_unseen, mean_unseen: among models that never saw the data of any of its tasks
     runs                {key: {path, seed, config, environment}}: how each number was made; environment holds versions,
                         devices and source revision
     label_efficiency    {path, ...}: label_efficiency.json of each finished run of that job
