@@ -60,7 +60,11 @@ Format 2. Numbers that are not defined are null. `[i, j]` of a matrix is model i
     label_efficiency    {path, ...}: label_efficiency.json of each finished run of that job
     similarity, probes  {path, data, ...}: pairs of layers and linear probes from similarity.json of each finished run
     curves              on request: {task, label, model, mode, protocol, seeds, positives, known, roc: {fpr, tpr},
-                        calibration: {predicted, observed, low, high, count}}
+                        calibration: {predicted, observed, low, high, count}, numbers: {ece, brier, intercept, slope:
+                        {value, low, high}} (`ecgjax.evaluation.calibration`)}
+    fairness            on request: values of groups of patients (`ecgjax.evaluation.fairness`): {model, mode, protocol,
+                        seed, task, metric, attribute, group, records, labels, small, value, low, high, rest_value,
+                        rest_low, rest_high, difference, difference_low, difference_high, p}
     paper               {counts, cells} of `ecgjax.evaluation.published`, null if no row is in the paper
     excluded            {path, reason}: what was found and is not in the report
     notes               sentences that a reader must know

@@ -52,9 +52,9 @@ def add(report: dict[str, Any]) -> None:
 
 
 def matters(report: Mapping[str, Any], pair: Mapping[str, Any]) -> bool:
-    """Whether a comparison has a model that saw the data, or may have, and another that did not."""
-    found = {pretraining(report["rows"][i]) for i in pair["rows"]}
-    return "never" in found and len(found) > 1
+    """Whether a comparison has a model that saw the data, or may have, and several others that did not."""
+    never = sum(pretraining(report["rows"][i]) == "never" for i in pair["rows"])
+    return 1 < never < len(pair["rows"])
 
 
 def _of_pair(pair: Mapping[str, Any], report: Mapping[str, Any]) -> list[float | None]:
