@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ecgjax.errors import UserError
 
@@ -25,7 +25,7 @@ class Switches(NamedTuple):
             "pooled" over all known entries, or the "mean" of the targets' errors (6). "pooled" in both presets.
     """
 
-    undefined_classes: str
+    undefined_classes: Literal["skip", "half"]
     last_crop_start: str
     missing_samples: str
     rate_groups: str

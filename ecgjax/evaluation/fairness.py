@@ -64,7 +64,7 @@ def groups_of(records: pd.DataFrame, record_id: NDArray[np.str_]) -> dict[tuple[
     index = records.set_index("record_id").reindex(record_id)
     if index["patient_id"].isna().any():
         raise UserError("the store lacks test records")
-    found = {}
+    found: dict[tuple[str, str], NDArray[np.bool_]] = {}
     for attribute, values in zip(("sex", "age"), sexes_and_ages(index), strict=True):
         members = {name: np.array([value == name for value in values]) for name in GROUPS[attribute]}
         found |= {(attribute, name): own for name, own in members.items() if own.any() and not own.all()}

@@ -98,10 +98,10 @@ class LogisticProblem:
                 step = np.where(enough, step, step / 2)
             else:  # no step of these makes the value smaller: as far as the arithmetic goes
                 stuck |= ~enough
-                theta = np.where(enough, theta, before[0])
+                theta = np.asarray(np.where(enough, theta, before[0]), np.float64)
                 new, gradient = self.evaluate(theta, strength)
             value = new
-        return theta, np.abs(gradient).max(axis=0)
+        return np.asarray(theta, np.float64), np.abs(gradient).max(axis=0)
 
     def _newton(self, strength: float) -> Callable[[Floats, Floats], Floats]:
         def direction(theta: Floats, gradient: Floats) -> Floats:

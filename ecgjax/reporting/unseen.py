@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ecgjax.evaluation.multiplicity import holm_pairs
-from ecgjax.evaluation.ranks import aggregate, ranks
+from ecgjax.evaluation.ranks import Rule, aggregate, ranks
 
 Pretraining = Literal["never", "saw", "unknown"]
 
@@ -65,16 +65,16 @@ def _of_pair(pair: Mapping[str, Any], report: Mapping[str, Any]) -> list[float |
     found: list[float | None] = [None] * len(rows)
     if not len(chosen):
         return found
-    if settings["rank_rule"] == "value":  # published values, whose differences have no interval
+    rule: Rule = settings["rank_rule"]
+    if rule not in ("groups", "wins"):  # published values are ranked by value: their differences have no interval
         differ, rule = values[:, None] != values, "wins"
     elif settings["multiplicity"] == "holm":
         p = np.array([[np.nan if x is None else x for x in line] for line in pair["p"]], float)[np.ix_(chosen, chosen)]
-        differ, rule = holm_pairs(p) < 1 - settings["level"], settings["rank_rule"]
+        differ = holm_pairs(p) < 1 - settings["level"]
     else:
-        differ, rule = np.array(pair["significant"], bool)[np.ix_(chosen, chosen)], settings["rank_rule"]
+        differ = np.array(pair["significant"], bool)[np.ix_(chosen, chosen)]
     np.fill_diagonal(differ, False)
-    numbering = settings["numbering"] if settings["numbering"] in ("dense", "competition") else "competition"
-    rank = ranks(values, differ, higher_is_better=higher, rule=rule, numbering=numbering)
+    rank = ranks(values, differ, higher_is_better=higher, rule=rule, numbering=settings["numbering"])
     for i, own in zip(chosen, _plain(rank), strict=True):
         found[i] = own
     return found

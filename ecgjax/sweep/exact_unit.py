@@ -44,8 +44,11 @@ def run(unit: Unit, cells: Sequence[Cell], store: Path, report: Report, keeping:
                 raise
             report.failed(cell, error)
 
+    def load(cell: Cell) -> None:
+        subjects.append((cell, subject_of(cell, store / cell.name, parts, True)))
+
     for cell in cells:
-        guarded(cell, lambda cell=cell: subjects.append((cell, subject_of(cell, store / cell.name, parts, True))))
+        guarded(cell, partial(load, cell))
     with Interrupt() as interrupt:
         started = time.monotonic()
         if subjects:
