@@ -38,7 +38,7 @@ _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
 )
 
 JOBS = (
-    *("pretrain", "evaluate", "features", "label_efficiency", "similarity", "report", "sweep", "audit"),
+    *("pretrain", "evaluate", "features", "label_efficiency", "similarity", "report", "sweep", "audit", "saliency"),
     "compile_check",
 )
 
