@@ -76,7 +76,7 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
         recording.signal,
         recording.sampling_rate,
         title=f"{trained.labels[output]}: what {style.model_name(trained.model.spec.name)} rests on",
-        statements=[*said, _WORDS[config.method]],
+        statements=[*said, _WORDS[config.method], *_colours(config.method)],
         layout=config.layout,
         start=config.start,
         missing=recording.missing,
@@ -146,18 +146,23 @@ def _said(trained: Trained, score: float, output: int) -> str:
 
 
 def _shares(found: Saliency) -> list[str]:
-    """The leads' shares of the absolute values, the largest first, six in a line."""
+    """The leads' shares of the absolute values, the largest first, four in a line."""
     shares = np.abs(found.values).sum(axis=(0, 1))
     shares = shares / (shares.sum() or 1)
     order = np.argsort(-shares, kind="stable")
     words = [f"{CANONICAL_LEADS[k]} {100 * shares[k]:.0f} %" for k in order]
-    return [", ".join(words[:6]), ", ".join(words[6:])]
+    return [f"share of leads: {', '.join(words[:4])},", f"{', '.join(words[4:8])},", ", ".join(words[8:])]
+
+
+def _colours(method: str) -> list[str]:
+    what = "red: attended to" if method == "attention" else "red: raises the output, blue: lowers it"
+    return [what, f"full colour: the largest {100 - FULL:g} %"]
 
 
 def _exactness(found: Saliency) -> list[str]:
     if found.gap is None:
         return []
-    return [f"values sum to the logit above that of a flat line, up to {np.abs(found.gap).max():.2g}"]
+    return [f"sum: logit minus that of a flat line, off by {np.abs(found.gap).max():.1g} at most"]
 
 
 def _save(

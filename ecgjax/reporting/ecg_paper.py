@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -23,7 +24,7 @@ _SECONDS = 10.0
 _LEFT, _RIGHT = 15.0, 5.0  # mm of paper before and after the traces; the calibration pulse stands in the left one
 _ROW = {"3x4": 30.0, "12x1": 18.0}
 _HEADER, _FOOTER, _EDGE = 25.0, 7.0, 4.0
-_FOR, _AGAINST, _FAINTEST = (0.83, 0.15, 0.08), (0.10, 0.35, 0.85), 0.04
+_FOR, _AGAINST, _FAINTEST, _MOST = (0.83, 0.15, 0.08), (0.10, 0.35, 0.85), 0.04, 0.85
 _PAPER, _FINE, _COARSE, _INK, _FAINT = "#fffaf8", "#f7dcd8", "#eab3ac", "#14171c", "#5c6470"
 
 
@@ -154,16 +155,20 @@ def _trace(
 
 
 def _halo(axes: Axes, x: np.ndarray, y: np.ndarray, shade: np.ndarray, sampling_rate: float) -> None:
-    """A broad line below the trace, its colour the mean of pieces of 20 ms: thousands of samples would be heavy."""
-    length = max(round(0.02 * sampling_rate), 1)
+    """A broad line below the trace, its colour the mean of pieces of 20 ms: thousands of samples would be heavy.
+
+    Mixed with the paper's colour rather than transparent, which would be darker where pieces meet.
+    """
+    paper, length = np.array(to_rgb(_PAPER)), max(round(0.02 * sampling_rate), 1)
     lines, colours = [], []
     for begin in range(0, len(x) - 1, length):
         strength = float(np.mean(shade[begin : begin + length]))
         if abs(strength) > _FAINTEST:
             lines.append(np.stack([x, y], axis=1)[begin : begin + length + 1])
-            colours.append((*(_FOR if strength > 0 else _AGAINST), 0.85 * abs(strength)))
+            full = np.array(_FOR if strength > 0 else _AGAINST)
+            colours.append(paper + _MOST * abs(strength) * (full - paper))
     axes.add_collection(
-        LineCollection(lines, colors=colours, linewidths=4.5, capstyle="butt", joinstyle="round", zorder=1.5),
+        LineCollection(lines, colors=colours, linewidths=4.5, capstyle="round", joinstyle="round", zorder=1.5),
         autolim=False,
     )
 

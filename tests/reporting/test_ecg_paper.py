@@ -4,11 +4,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ecgjax.errors import UserError
 from ecgjax.models.encoder import CANONICAL_LEADS
+from ecgjax.reporting import ecg_paper
 from ecgjax.reporting.ecg_paper import plot_ecg
 from ecgjax.reporting.figures import save_figure
 
@@ -113,7 +115,9 @@ def test_shade_lies_below_the_trace_where_it_is(signal):
     red, blue = colours[seconds < 3], colours[seconds > 3]
     assert (red[:, 0] > red[:, 2]).all()
     assert (blue[:, 2] > blue[:, 0]).all()
-    assert red[:, 3] == pytest.approx(2 * blue[:, 3])
+    paper = np.array(to_rgb(ecg_paper._PAPER))
+    strength = [(paper - c[0, :3]) / (paper - full) for c, full in ((red, ecg_paper._FOR), (blue, ecg_paper._AGAINST))]
+    np.testing.assert_allclose(strength[0], 2 * strength[1])
     assert not [c for c in plot_ecg(signal, 500).axes[0].collections if c.get_linewidths()[0] > 4]
     with pytest.raises(UserError, match=r"shade has shape \(10, 12\)"):
         plot_ecg(signal, 500, shade=np.zeros((10, 12)))
