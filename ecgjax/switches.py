@@ -68,7 +68,8 @@ def resolve(protocol: str, own: Mapping[str, str | None]) -> Switches:
             raise UserError(f"config.switches.{name}: no such switch; expected one of {', '.join(CHOICES)}")
         if choice not in CHOICES[name]:
             raise UserError(f"config.switches.{name} is {choice!r}; expected {' or '.join(CHOICES[name])}")
-    return PRESETS[protocol]._replace(**chosen)
+    found: Any = PRESETS[protocol]._asdict() | chosen
+    return Switches(**found)
 
 
 def name_of(config: Any) -> str:

@@ -7,6 +7,7 @@ label's variance plus the strength, which is the Hessian where the prediction is
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,8 +77,9 @@ class LogisticProblem:
         gradient[:-1] += strength * penalised
         return np.asarray(value, np.float64) + strength / 2 * (penalised**2).sum(axis=0), gradient
 
-    def minimise(self, theta: Floats, strength: float, solver: str) -> tuple[Floats, Floats]:
+    def minimise(self, start: Floats, strength: float, solver: str) -> tuple[Floats, Floats]:
         """The minimum from a start, and the largest derivative left, (labels,)."""
+        theta: Any = start
         directions = {"newton": self._newton, "lbfgs": self._lbfgs}[solver](strength)
         value, gradient = self.evaluate(theta, strength)
         stuck = np.zeros(theta.shape[1], bool)
@@ -98,10 +100,10 @@ class LogisticProblem:
                 step = np.where(enough, step, step / 2)
             else:  # no step of these makes the value smaller: as far as the arithmetic goes
                 stuck |= ~enough
-                theta = np.asarray(np.where(enough, theta, before[0]), np.float64)
+                theta = np.where(enough, theta, before[0])
                 new, gradient = self.evaluate(theta, strength)
             value = new
-        return np.asarray(theta, np.float64), np.abs(gradient).max(axis=0)
+        return np.asarray(theta, np.float64), np.asarray(np.abs(gradient).max(axis=0), np.float64)
 
     def _newton(self, strength: float) -> Callable[[Floats, Floats], Floats]:
         def direction(theta: Floats, gradient: Floats) -> Floats:
@@ -110,7 +112,7 @@ class LogisticProblem:
             diagonal = np.arange(len(theta) - 1)
             hessian[:, diagonal, diagonal] += strength
             hessian[:, -1, -1] += 1e-12
-            return -np.linalg.solve(hessian, gradient.T[..., None])[..., 0].T
+            return np.asarray(-np.linalg.solve(hessian, gradient.T[..., None])[..., 0].T, np.float64)
 
         return direction
 

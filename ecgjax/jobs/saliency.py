@@ -6,6 +6,7 @@ score (mean probability, or mean output), label, method and leads; gap (windows,
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -174,8 +175,10 @@ def _save(
     output: int,
     method: str,
 ) -> None:
-    about = {"label": trained.labels[output], "method": method, "leads": np.array(CANONICAL_LEADS)}
-    numbers = {"sampling_rate": trained.model.spec.sampling_rate, "start": starts, "score": score}
-    gap = {} if found.gap is None else {"gap": found.gap}
+    arrays: dict[str, Any] = {"values": found.values, "logits": found.logits, "start": starts, "score": score}
+    arrays |= {"sampling_rate": trained.model.spec.sampling_rate, "leads": np.array(CANONICAL_LEADS)}
+    arrays |= {"label": trained.labels[output], "method": method}
+    if found.gap is not None:
+        arrays["gap"] = found.gap
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, values=found.values, logits=found.logits, **numbers, **gap, **about)
+        np.savez(file, **arrays)
