@@ -5,13 +5,14 @@
 as it stands needs nothing: random initialisation, embedded synthetic ECGs. Name weights with --config.weights=DIR (a
 folder of ecgjax weights, or the workdir of a pretraining run), your own data with task=folder and
 --config.data.store=STORE.
-Modes: finetune (linear head, layer-wise rates), finetune_attention, frozen (attention head), linear, scratch.
+Modes: finetune (linear head, layer-wise rates), finetune_attention, frozen (attention head), linear, linear_exact
+(fitted to the optimum instead of trained by steps: docs/exact_probes.md), scratch.
 Kill it and start the same command again: it continues where it was.
 """
 
 from ml_collections import ConfigDict, config_dict
 
-from ecgjax import models, tasks
+from ecgjax import models, switches, tasks
 from ecgjax.errors import UserError
 from ecgjax.training.supervised import get_mode
 
@@ -24,7 +25,7 @@ def get_config(choice: str = "") -> ConfigDict:
         if key not in chosen or not equals:
             raise UserError(f"configs/evaluate.py:{choice}: {part!r} is unknown; expected model=,task=,mode=")
         chosen[key] = value
-    get_mode(chosen["mode"])
+    mode = get_mode(chosen["mode"])
     head_run, _ = tasks.get(chosen["task"])
     arguments = models.create(chosen["model"]).arguments
 
@@ -38,6 +39,8 @@ def get_config(choice: str = "") -> ConfigDict:
     # "fixed": undefined classes are left out of macro averages, crops start anywhere, a missing sample counts as 0.
     # "paper", as the authors' code: they count 0.5, the last start is never drawn, resampling spreads missing samples.
     config.protocol = "fixed"
+    # One of these differences by itself, against the protocol: see ecgjax/switches.py; none: the protocol's.
+    config.switches = ConfigDict({name: config_dict.placeholder(str) for name in switches.CHOICES})
     config.seed = 0
 
     config.data = ConfigDict()
@@ -60,6 +63,13 @@ def get_config(choice: str = "") -> ConfigDict:
     config.learning_rate = 1e-3  # constant; of the head
     config.rate_factor = 0.1  # from one of the model's groups to the next, head to first layers
     config.weight_decay = 1e-3  # on every parameter
+
+    if mode.exact:  # epochs, rates, decay and crops above are not used
+        config.probe = ConfigDict()
+        config.probe.strengths = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the L2 penalty, per record
+        config.probe.choose = "together"  # the strength by validation: one for all labels, or one for "each" label
+        config.probe.classification = "logistic"  # or ridge: squared error on the labels
+        config.probe.solver = "auto"  # of logistic regression: newton, lbfgs, or by the number of channels
 
     config.interval = ConfigDict()
     config.interval.kind = "percentile"  # or basic, bca

@@ -37,7 +37,8 @@ def get_config() -> ConfigDict:
     config.numbering = "dense"  # of groups: 1, 2, 3; or competition: 1 + models before
     config.aggregation = "median"  # of ranks over a category's tasks; or mean
 
-    config.curves = ""  # ROC and calibration of labels: TASK/LABEL, separated by commas
+    config.curves = ""  # ROC and calibration of labels, with its figures: TASK/LABEL, separated by commas
+    config.fairness = False  # values by sex and age band against the rest, of runs whose store is here and has them
     config.figures = True
     config.workers = 0  # threads, and processes that draw; 0: as many as there are processors
     return config

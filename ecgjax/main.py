@@ -38,7 +38,8 @@ _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
 )
 
 JOBS = (
-    *("pretrain", "evaluate", "features", "label_efficiency", "similarity", "report", "sweep", "transfer"),
+    *("pretrain", "evaluate", "features", "label_efficiency", "similarity", "report", "sweep", "transfer", "audit"),
+    "saliency",
     "compile_check",
 )
 

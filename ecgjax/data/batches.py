@@ -27,6 +27,7 @@ def training_iterator(
     placement: Placement = "auto",
     protocol: Protocol = "default",
     crops: Crops = "random",
+    last_start: bool | None = None,
     cutter: Cutter | None = None,
     sharding: jax.sharding.Sharding | None = None,
 ) -> tuple[grain.DatasetIterator, Cutter]:
@@ -53,6 +54,7 @@ def training_iterator(
         placement: see `ecgjax.data.cutter.make_cutter`.
         protocol: "paper" never draws the last window and spreads NaN, as the paper's code does.
         crops: see `BatchPlan`.
+        last_start: see `BatchPlan`; None: as the protocol says.
         cutter: one made before, for these rows among others; then `sampling_rate`, `placement` and `protocol` are its.
         sharding: of the batches over devices; None is JAX's default device.
 
@@ -81,7 +83,7 @@ def training_iterator(
         batch_size=batch_size,
         seed=seed,
         epochs=epochs,
-        last_start=cutter.protocol != "paper",
+        last_start=cutter.protocol != "paper" if last_start is None else last_start,
         crops=crops,
         process_index=jax.process_index(),
         process_count=jax.process_count(),

@@ -24,7 +24,7 @@ from ecgjax.errors import UserError
 Method = Literal["nested", "paper"]
 METHODS: tuple[Method, ...] = ("nested", "paper")
 
-_BANDS = ("<20", "20-40", "40-60", "60-80", ">=80")
+BANDS = ("<20", "20-40", "40-60", "60-80", ">=80")
 _SEXES = {"male": "male", "m": "male", "female": "female", "f": "female"}
 _SHUFFLE_SEED = 42  # of the paper
 
@@ -88,10 +88,7 @@ def stratum_labels(
         classes: names.
         kinds: "classification" or "regression" of each.
     """
-    unknown = [None] * len(index)
-    sexes = [_SEXES.get(str(sex).lower(), "sex unknown") for sex in index.get("sex", unknown)]
-    ages = pd.to_numeric(index["age"], errors="coerce").tolist() if "age" in index else [np.nan] * len(index)
-    labels = [[sex, _band(age)] for sex, age in zip(sexes, ages, strict=True)]
+    labels = [[sex, band] for sex, band in zip(*sexes_and_ages(index), strict=True)]
     if "classification" in kinds:
         columns = [i for i, kind in enumerate(kinds) if kind == "classification"]
         for record, column in np.argwhere(targets[:, columns] == 1).tolist():
@@ -103,6 +100,18 @@ def stratum_labels(
         for record in np.flatnonzero(~np.isnan(values)).tolist():
             labels[record].append(f"{name} third {1 + int((values[record] > limits).sum())}")
     return labels
+
+
+def sexes_and_ages(index: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Of each record "male", "female" or "sex unknown", and its age band, or "age unknown".
+
+    Args:
+        index: (records,) with `sex` and `age` or without.
+    """
+    unknown = [None] * len(index)
+    sexes = [_SEXES.get(str(sex).lower(), "sex unknown") for sex in index.get("sex", unknown)]
+    ages = pd.to_numeric(index["age"], errors="coerce").tolist() if "age" in index else [np.nan] * len(index)
+    return sexes, [_band(age) for age in ages]
 
 
 def paper(patients: Sequence[str], labels: Sequence[Sequence[str]], ratio: float) -> list[int]:
@@ -183,4 +192,4 @@ def _names(labels: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _band(age: float) -> str:
-    return "age unknown" if np.isnan(age) else _BANDS[int(min(max(age, 0) // 20, len(_BANDS) - 1))]
+    return "age unknown" if np.isnan(age) else BANDS[int(min(max(age, 0) // 20, len(BANDS) - 1))]

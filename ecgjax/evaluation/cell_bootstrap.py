@@ -99,7 +99,7 @@ def compute(cell: Cell, found: Predictions, settings: Bootstrap) -> list[CellVal
     ids = _as_bytes(found.record_id[order]) + (b"" if groups is None else _as_bytes(groups))
     patients = None if found.patient_id is None else len(np.unique(found.patient_id))
 
-    columns = _columns(cell, found)
+    columns = task_columns(cell, found)
     macros = {task: chosen for (task, metric), chosen in columns.items() if metric == "auroc"}
     deviations = dict(zip(macros, delong.deviations(targets, scores, list(macros.values()), absent), strict=True))
     shared = _all_aurocs(targets, scores, resamples, macros.values())
@@ -151,7 +151,7 @@ def _tasks(cell: Cell) -> Mapping[str, Any]:
     return cell.results["tasks"]
 
 
-def _columns(cell: Cell, found: Predictions) -> dict[tuple[str, str], list[int]]:
+def task_columns(cell: Cell, found: Predictions) -> dict[tuple[str, str], list[int]]:
     """(task, metric) -> columns of the predictions."""
     position = {name: i for i, name in enumerate(found.labels)}
     result = {}

@@ -7,7 +7,8 @@ results.json (format 1):
     weights             SHA-256 of the weights, null for random initialisation
     seen                whether they saw recordings of the data's source in pretraining; null: not known (ecgjax.seen)
     task, run, mode     names; `run` is the head run that was trained
-    protocol, absent    "fixed" or "paper"; what an undefined class does to a macro average, "skip" or "half"
+    protocol, absent    "fixed" or "paper", with the switches that are set against it ("fixed, last_crop_start=never");
+                        what an undefined class does to a macro average, "skip" or "half"
     seed, ecgjax        of the run; version
     data                source, fingerprint, label_set, sampling_rate; synthetic: true if it is not real data; ratio,
                         subset, validation: share of the training records and how it was taken (ecgjax.data.subsets),
@@ -19,7 +20,9 @@ results.json (format 1):
     parameters          trained, total
     seconds             wall clock of training (with validation) and of testing, in the process that finished the run;
                         of a run that was trained with others in one program (ecgjax.sweep.units), its equal share
-    best                epoch (from 1) and validation score (criterion) of the checkpoint that was tested
+    best                epoch (from 1) and validation score (criterion) of the checkpoint that was tested; in mode
+                        linear_exact epoch is null, strength: label -> the L2 penalty that was chosen, and gradient:
+                        the largest derivative that is left
     interval            kind, level, replicates, unit, seed of the bootstrap
     tasks               name -> row, category, and per metric ("auroc": macro average, "mae": pooled over all entries):
                         value, low, high, defined (labels in the value), labels: name -> value, low, high, known,

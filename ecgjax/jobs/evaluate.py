@@ -13,16 +13,18 @@ from ecgjax import tasks
 from ecgjax.data.batches import evaluation_iterator
 from ecgjax.data.cutter import Cutter
 from ecgjax.errors import UserError
+from ecgjax.jobs import evaluate_exact
 from ecgjax.jobs import evaluate_outcome as outcome
 from ecgjax.jobs.evaluate_outcome import Scores, mean_loss
 from ecgjax.jobs.evaluate_setting import Setting, Subject, announce, check, set_up, size
 from ecgjax.reporting import evaluation_report
+from ecgjax.tasks import HeadRun, Task
 from ecgjax.training.checkpoints import Checkpoints
 from ecgjax.training.interrupt import Interrupt
 from ecgjax.training.logging import MetricLog
 from ecgjax.training.progress import ProgressBar
 from ecgjax.training.run_directory import RunDirectory
-from ecgjax.training.supervised import Program, TrainState
+from ecgjax.training.supervised import Program, TrainState, get_mode
 
 
 def run(config: ConfigDict, workdir: Path | None) -> None:
@@ -40,13 +42,22 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
         evaluation_report.show(directory.path)
         return
     with Interrupt() as interrupt:
-        with directory.setting_up():
-            setting = set_up(config, directory, head_run, reported)
-        announce(setting)
-        state, best, seconds = _train(setting, interrupt)
-        _test(setting, state, best, seconds)
+        if get_mode(config.mode).exact:
+            evaluate_exact.run(config, directory, head_run, reported, interrupt)
+        else:
+            _run(config, directory, head_run, reported, interrupt)
     directory.finish()
     evaluation_report.show(directory.path)
+
+
+def _run(
+    config: ConfigDict, directory: RunDirectory, head_run: HeadRun, reported: tuple[Task, ...], interrupt: Interrupt
+) -> None:
+    with directory.setting_up():
+        setting = set_up(config, directory, head_run, reported)
+    announce(setting)
+    state, best, seconds = _train(setting, interrupt)
+    _test(setting, state, best, seconds)
 
 
 def _train(setting: Setting, interrupt: Interrupt) -> tuple[TrainState, dict[str, Any], float]:

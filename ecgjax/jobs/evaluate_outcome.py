@@ -11,12 +11,13 @@ from absl import logging
 from numpy.typing import NDArray
 
 import ecgjax
+from ecgjax import switches
 from ecgjax.data.crops import mean_by_record
 from ecgjax.data.cutter import Item
 from ecgjax.errors import UserError
 from ecgjax.evaluation import cell_values, metrics, results
 from ecgjax.evaluation.labelled import Labelled
-from ecgjax.jobs.evaluate_setting import ABSENT, Subject
+from ecgjax.jobs.evaluate_setting import Subject
 from ecgjax.models import weights as weights_io
 from ecgjax.reporting import evaluation_report
 from ecgjax.seen import saw
@@ -88,14 +89,18 @@ def validate(subject: Subject, scores: Scores, step: int) -> dict[str, float]:
             "expected a smaller config.learning_rate"
         )
     targets = data.targets[data.rows["validation"]]
+    chosen = switches.of(subject.config)
     values, score = {}, 0.0
     if data.n_classification:
-        macro = metrics.macro_auroc(targets[:, :split], scores.records[:, :split], ABSENT[subject.config.protocol])
+        macro = metrics.macro_auroc(targets[:, :split], scores.records[:, :split], chosen.undefined_classes)
         values["validation/macro_auroc"] = macro
         score = macro
     if data.n_regression:
-        error = float(metrics.mae(targets[:, split:], scores.records[:, split:], pooled=True))
+        errors = targets[:, split:], scores.records[:, split:]
+        error = float(metrics.mae(*errors, pooled=True))
         values["validation/mae"] = error
+        if chosen.composite == "mean":
+            values["validation/mean_of_mae"] = error = float(np.nanmean(metrics.mae(*errors)))
         score = -error if not data.n_classification else -(1 - score + error)
     return {**values, "validation/score": score}
 
@@ -114,7 +119,7 @@ def write(
     Args:
         subject: what was evaluated on what.
         scores: of the test split.
-        best: epoch and validation score of the checkpoint that was tested.
+        best: epoch and validation score of the checkpoint that was tested; of an exact probe, its strengths.
         parameters: trained, total.
         training_seconds: spent on training and validation.
         started: when the test began, by `time.monotonic`.
@@ -141,7 +146,7 @@ def write(
     card = weights_io.load_card(Path(config.weights)) if config.weights else None
     interval = {**config.interval.to_dict(), "seed": config.seed}
     groups = index["patient_id"].to_numpy() if interval.pop("unit") == "patient" else None
-    absent = ABSENT[config.protocol]
+    absent = switches.of(config).undefined_classes
     summaries = {
         task.name: results.summarise(
             task, data.classes, data.kinds, targets, scores.records, absent=absent, groups=groups, **interval
@@ -159,7 +164,7 @@ def write(
             "task": config.task,
             "run": subject.head_run.name,
             "mode": config.mode,
-            "protocol": config.protocol,
+            "protocol": switches.name_of(config),
             "absent": absent,
             "seed": config.seed,
             "ecgjax": ecgjax.__version__,

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from ecgjax import switches
 from ecgjax.data.batches import training_iterator
 from ecgjax.data.cutter import Cutter, make_cutter
 from ecgjax.errors import UserError
 from ecgjax.evaluation import labelled, metrics
 from ecgjax.evaluation.labelled import Labelled
-from ecgjax.evaluation.metrics import Absent
 from ecgjax.models.model import Model, load_model
 from ecgjax.tasks import HeadRun, Task
 from ecgjax.training import supervised
@@ -21,8 +21,6 @@ from ecgjax.training.mesh import batch_sharding, make_mesh, sharded
 from ecgjax.training.optimiser import group_table
 from ecgjax.training.run_directory import RunDirectory
 from ecgjax.training.supervised import Program
-
-ABSENT: dict[str, Absent] = {"fixed": "skip", "paper": "half"}
 
 
 class Subject(NamedTuple):
@@ -86,7 +84,7 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             f"config.weights is {config.weights!r} in mode {config.mode}; expected none: it trains from scratch"
         )
-    metrics.check_choice("config.protocol", config.protocol, tuple(ABSENT))
+    switches.of(config)
     metrics.check_choice("config.data.crops", config.data.crops, ("random", "fixed"))
     metrics.check_choice("config.data.features", config.data.features, ("float32", "bfloat16"))
     if config.data.features != "float32" and mode.trains_encoder:
@@ -106,10 +104,21 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"config.{name} is {config[name]}; expected a positive number")
     if not config.weight_decay >= 0:
         raise UserError(f"config.weight_decay is {config.weight_decay}; expected 0 or more")
+    if mode.exact:
+        _check_probe(config.probe)
     if config.interval.replicates < 2:
         raise UserError(f"config.interval.replicates is {config.interval.replicates}; expected 2 or more")
     if not 0 < config.interval.level < 1:
         raise UserError(f"config.interval.level is {config.interval.level}; expected a coverage such as 0.95")
+
+
+def _check_probe(probe: ConfigDict) -> None:
+    metrics.check_choice("config.probe.choose", probe.choose, ("together", "each"))
+    metrics.check_choice("config.probe.classification", probe.classification, ("logistic", "ridge"))
+    metrics.check_choice("config.probe.solver", probe.solver, ("auto", "newton", "lbfgs"))
+    numbers = all(isinstance(value, int | float) and 0 < value < float("inf") for value in probe.strengths)
+    if not numbers or not probe.strengths or len(set(probe.strengths)) < len(probe.strengths):
+        raise UserError(f"config.probe.strengths is {probe.strengths}; expected different positive numbers")
 
 
 def load(
@@ -142,7 +151,7 @@ def cutter_of(subject: Subject, sharding: jax.sharding.Sharding | None = None) -
         data.store,
         np.concatenate(list(data.rows.values())),
         placement=config.data.placement,
-        protocol="paper" if config.protocol == "paper" else "default",
+        protocol="paper" if switches.of(config).missing_samples == "spread" else "default",
         seconds=spec.seconds,
         sampling_rate=spec.sampling_rate,
         sharding=sharding,
@@ -163,6 +172,7 @@ def stream(
         epochs=config.epochs,
         crops=config.data.crops,
         seconds=subject.model.spec.seconds,
+        last_start=switches.of(config).last_crop_start == "drawn",
         cutter=cutter,
         sharding=sharding,
     )
@@ -201,7 +211,7 @@ def build(subject: Subject, mesh: jax.sharding.Mesh) -> Program:
         rate_factor=config.rate_factor,
         weight_decay=config.weight_decay,
         seed=config.seed,
-        paper_groups=config.protocol == "paper",
+        paper_groups=switches.of(config).rate_groups == "published",
     )
     if batch_sharding(mesh) is None:
         return program
@@ -211,7 +221,21 @@ def build(subject: Subject, mesh: jax.sharding.Mesh) -> Program:
 
 def announce(setting: Setting) -> None:
     """Prints what will be trained on what."""
-    subject, program = setting.subject, setting.program
+    program = setting.program
+    announce_data(setting.subject, f"{setting.subject.config.epochs} epochs of {setting.steps_per_epoch} steps")
+    print(group_table(program.groups))
+    if program.frozen:
+        print(f"frozen encoder: {size(program.frozen['params']):,} values in evaluation mode, without gradients")
+    print(flush=True)
+
+
+def announce_data(subject: Subject, length: str) -> None:
+    """Prints data, model and mode.
+
+    Args:
+        subject: what is evaluated on what.
+        length: of the training, in words.
+    """
     config, data = subject.config, subject.data
     synthetic = " (synthetic, not real patients)" if data.store.meta["source"] == "synthetic" else ""
     print(f"data      {data.store.path}{synthetic}")
@@ -221,12 +245,7 @@ def announce(setting: Setting) -> None:
         short = ", ".join(f"{count:,} {split}" for split, count in data.left_out.items() if count)
         print(f"left out  {short}: shorter than {max(subject.model.spec.seconds, subject.head_run.min_seconds):g} s")
     print(f"model     {config.model}, {config.weights or 'random initialisation (config.weights names none)'}")
-    length = f"{config.epochs} epochs of {setting.steps_per_epoch} steps"
-    print(f"mode      {config.mode}, protocol {config.protocol}, {length}\n")
-    print(group_table(program.groups))
-    if program.frozen:
-        print(f"frozen encoder: {size(program.frozen['params']):,} values in evaluation mode, without gradients")
-    print(flush=True)
+    print(f"mode      {config.mode}, protocol {switches.name_of(config)}, {length}\n")
 
 
 def size(tree: Any) -> int:

@@ -1,10 +1,12 @@
 """Job "report": finished runs, compared; see configs/report.py.
 
 Writes results.json (see `ecgjax.reporting.schema`), results.csv (its rows), labels.csv (every label of every row),
-tables.tex and tables.md, compare_paper.csv and .md where rows are in the paper, figures/, index.html, and cells/, the
+tables.tex and tables.md, compare_paper.csv and .md where rows are in the paper, fairness and calibration likewise
+where they are asked for, figures/, index.html, and cells/, the
 replicates, by which a second report is quick and reports can be merged.
 """
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -24,11 +26,12 @@ from ecgjax.evaluation.cell_bootstrap import Bootstrap
 from ecgjax.evaluation.collect import REPORT_CELLS, Cell, Collection, collect
 from ecgjax.evaluation.metrics import check_choice
 from ecgjax.evaluation.results import RESULTS
-from ecgjax.reporting import clashes, report_tables, rows
-from ecgjax.reporting.assemble import Rules, assemble
+from ecgjax.reporting import clashes, group_tables, group_values, report_tables, rows
+from ecgjax.reporting.assemble import Rules, assemble, plain
 from ecgjax.sweep.bucket import is_url
 from ecgjax.sweep.bucket_sweep import local_copy
 
+FAIRNESS, CALIBRATION = "fairness", "calibration"
 CSV, LABELS, LATEX, MARKDOWN, PAPER = "results.csv", "labels.csv", "tables.tex", "tables.md", "compare_paper"
 
 
@@ -77,8 +80,14 @@ def write(report: dict[str, Any], folder: Path) -> None:
     _write_table(folder / LABELS, pd.DataFrame(labels))
     atomic.write_text(folder / LATEX, report_tables.as_latex(report))
     atomic.write_text(folder / MARKDOWN, report_tables.as_markdown(report))
-    for end in ("csv", "md"):  # of an earlier report
-        (folder / f"{PAPER}.{end}").unlink(missing_ok=True)
+    for name, end in itertools.product((PAPER, FAIRNESS, CALIBRATION), ("csv", "md")):  # of an earlier report
+        (folder / f"{name}.{end}").unlink(missing_ok=True)
+    if report.get("fairness"):
+        _write_table(folder / f"{FAIRNESS}.csv", pd.DataFrame(report["fairness"]))
+        atomic.write_text(folder / f"{FAIRNESS}.md", group_tables.fairness(report))
+    if any(curve.get("numbers") for curve in report["curves"]):
+        _write_table(folder / f"{CALIBRATION}.csv", pd.DataFrame(group_tables.calibration_rows(report)))
+        atomic.write_text(folder / f"{CALIBRATION}.md", group_tables.calibration(report))
     if report["paper"]:
         cells = pd.DataFrame(report["paper"]["cells"])
         _write_table(folder / f"{PAPER}.csv", cells)
@@ -141,6 +150,7 @@ def show(report: dict[str, Any], folder: Path, console: Console | None = None) -
     if report["paper"]:
         console.print(f"paper     {paper_counts(report['paper']['counts'])}", soft_wrap=True)
     named = {RESULTS: "all values", CSV: "rows", LABELS: "labels", MARKDOWN: "tables", LATEX: "tables"}
+    named |= {f"{FAIRNESS}.md": "by sex and age", f"{CALIBRATION}.md": "of the labels that were asked for"}
     named |= {"figures": "PNG and SVG", "index.html": "the page"}
     for name, what in named.items():
         if (folder / name).exists():
@@ -195,18 +205,21 @@ def _build(
     for path in kept.iterdir():
         if path.name not in used:
             path.unlink()
-    return assemble(
+    cells = [entry.cell for entry in entries]
+    fairness, reasons = group_values.of_cells(cells, settings) if config.fairness else ([], [])
+    report = assemble(
         entries,
         settings,
         rules,
         sources=sources,
         excluded=excluded,
         others=found.others,
-        curves=_curves([entry.cell for entry in entries], _listed(config.curves)),
+        curves=_curves(cells, _listed(config.curves), settings),
     )
+    return {**report, "fairness": plain(fairness), "notes": [*report["notes"], *reasons]}
 
 
-def _curves(cells: list[Cell | None], wanted: list[str]) -> list[dict[str, Any]]:
+def _curves(cells: list[Cell | None], wanted: list[str], settings: Bootstrap) -> list[dict[str, Any]]:
     chosen = [item.partition("/")[::2] for item in wanted]
     result = []
     used: set[tuple[str, str]] = set()
@@ -219,7 +232,8 @@ def _curves(cells: list[Cell | None], wanted: list[str]) -> list[dict[str, Any]]
             column = found.labels.index(label)
             drawn = curves.curve(f"{task}/{label}", found.targets[:, column], found.scores[:, column])
             about = {"model": cell.model, "mode": cell.mode, "protocol": cell.protocol, "seeds": [cell.seed]}
-            result.append({"task": task, "label": label, **about, **drawn})
+            numbers = group_values.calibration_of(found, column, settings)
+            result.append({"task": task, "label": label, **about, **drawn, "numbers": numbers})
     unused = [item for item, pair in zip(wanted, chosen, strict=True) if pair not in used]
     if unused:
         raise UserError(f"config.curves: {unused[0]!r}: no run with such a label at hand; expected TASK/LABEL")

@@ -90,11 +90,23 @@ def _attention(channels: int, outputs: int) -> Head:
     def apply(params: Params, features: Features) -> Array:
         x_BTE = features.sequence
         split = (channels, ATTENTION_HEADS, width)
-        q_ND = (params["query"] @ params["query_projection"]).reshape(split[1:])
-        k_EN = jnp.einsum("end,nd->en", params["key_projection"].reshape(split), q_ND) / math.sqrt(width)
-        weights_BTN = jax.nn.softmax(x_BTE @ k_EN, axis=1)
+        weights_BTN = attention_weights(params, x_BTE)
         pooled_BNE = jnp.einsum("btn,bte->bne", weights_BTN, x_BTE)
         values_BND = jnp.einsum("bne,end->bnd", pooled_BNE, params["value_projection"].reshape(split))
         return values_BND.reshape(-1, channels) @ params["output"]
 
     return Head("attention", init, apply)
+
+
+def attention_weights(params: Params, x_BTE: Array) -> Array:
+    """What an attention head gives each token: (batch, tokens, heads), which sum to 1 over tokens.
+
+    Args:
+        params: of the head.
+        x_BTE: (batch, tokens, channels), the encoder's sequence.
+    """
+    channels = x_BTE.shape[-1]
+    split = (channels, ATTENTION_HEADS, channels // ATTENTION_HEADS)
+    q_ND = (params["query"] @ params["query_projection"]).reshape(split[1:])
+    k_EN = jnp.einsum("end,nd->en", params["key_projection"].reshape(split), q_ND) / math.sqrt(split[2])
+    return jax.nn.softmax(x_BTE @ k_EN, axis=1)

@@ -14,7 +14,7 @@ from ecgjax.evaluation import published, replicated
 from ecgjax.evaluation.cell_bootstrap import Bootstrap
 from ecgjax.evaluation.multiplicity import holm_pairs
 from ecgjax.evaluation.ranks import Aggregation, Numbering, Rule, aggregate, ranks
-from ecgjax.reporting import notes, schema
+from ecgjax.reporting import notes, schema, unseen
 from ecgjax.reporting.rows import Entry, grouped, mean_over_seeds
 from ecgjax.reporting.schema import HIGHER_IS_BETTER, SCRATCH
 
@@ -73,7 +73,7 @@ def assemble(
     # Labels are most of a report, and plain already.
     rows = [{**plain({**entry.row, "labels": {}}), "labels": entry.row["labels"]} for entry in entries]
     others = others or {}
-    return {
+    report = {
         "format": schema.FORMAT,
         "kind": schema.KIND,
         "ecgjax": ecgjax.__version__,
@@ -95,6 +95,8 @@ def assemble(
         "excluded": [{"path": path, "reason": reason} for path, reason in sorted(excluded)],
         "notes": notes.of(entries, pairs, settings),
     }
+    unseen.add(report)
+    return report
 
 
 def _beside(others: Mapping[str, Sequence[tuple[str, dict[str, Any]]]], job: str, key: str) -> list[dict[str, Any]]:

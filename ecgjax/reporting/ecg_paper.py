@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -23,6 +24,7 @@ _SECONDS = 10.0
 _LEFT, _RIGHT = 15.0, 5.0  # mm of paper before and after the traces; the calibration pulse stands in the left one
 _ROW = {"3x4": 30.0, "12x1": 18.0}
 _HEADER, _FOOTER, _EDGE = 25.0, 7.0, 4.0
+_FOR, _AGAINST, _FAINTEST, _MOST = (0.83, 0.15, 0.08), (0.10, 0.35, 0.85), 0.04, 0.85
 _PAPER, _FINE, _COARSE, _INK, _FAINT = "#fffaf8", "#f7dcd8", "#eab3ac", "#14171c", "#5c6470"
 
 
@@ -35,6 +37,7 @@ def plot_ecg(
     layout: str = "3x4",
     start: float = 0.0,
     missing: Collection[str] = (),
+    shade: np.ndarray | None = None,
 ) -> Figure:
     """Draws ten seconds of a recording.
 
@@ -48,6 +51,7 @@ def plot_ecg(
         layout: "3x4" (and lead II as rhythm strip) or "12x1".
         start: first second drawn.
         missing: names of leads that were not recorded; nothing is drawn for them.
+        shade: (samples, 12) from -1 to 1: drawn as colour below the traces, red above 0 and blue below it.
 
     Returns:
         A figure in true size, for `ecgjax.reporting.figures.save_figure`.
@@ -63,7 +67,10 @@ def plot_ecg(
     if layout not in LAYOUTS:
         raise UserError(f"layout {layout!r} is unknown; expected one of {', '.join(LAYOUTS)}")
     first = round(start * sampling_rate)
-    signal = signal[max(first, 0) : first + round(_SECONDS * sampling_rate)]
+    if shade is not None and np.shape(shade) != signal.shape:
+        raise UserError(f"shade has shape {np.shape(shade)}; expected that of the signal, {signal.shape}")
+    part = slice(max(first, 0), max(first, 0) + round(_SECONDS * sampling_rate))
+    signal, shade = signal[part], None if shade is None else np.asarray(shade)[part]
     if first < 0 or len(signal) < 2:
         raise UserError(f"start is {start} s; expected a second inside the recording")
 
@@ -74,7 +81,8 @@ def plot_ecg(
         baseline = paper[1] - height * (k + 0.5) - 2.5
         _calibration(axes, baseline, height)
         for column, lead in enumerate(leads):
-            _trace(axes, signal, sampling_rate, lead, column, len(leads), baseline, height, lead in missing)
+            own = None if shade is None else shade[:, CANONICAL_LEADS.index(lead)]
+            _trace(axes, signal, sampling_rate, lead, column, len(leads), baseline, height, lead in missing, own)
     _words(
         axes,
         paper,
@@ -116,6 +124,7 @@ def _trace(
     baseline: float,
     height: float,
     missing: bool,
+    shade: np.ndarray | None,
 ) -> None:
     low = baseline - min(0.1 * height, 2.0)
     seconds = _SECONDS / columns
@@ -140,7 +149,28 @@ def _trace(
         return
     part = values[begin:end] - np.nanmedian(values)
     x = _LEFT + (begin + np.arange(len(part))) / sampling_rate * MM_PER_SECOND
+    if shade is not None:
+        _halo(axes, x, low + part * MM_PER_MILLIVOLT, shade[begin:end], sampling_rate)
     axes.plot(x, low + part * MM_PER_MILLIVOLT, color=_INK, linewidth=0.75, solid_joinstyle="round")
+
+
+def _halo(axes: Axes, x: np.ndarray, y: np.ndarray, shade: np.ndarray, sampling_rate: float) -> None:
+    """A broad line below the trace, its colour the mean of pieces of 20 ms: thousands of samples would be heavy.
+
+    Mixed with the paper's colour rather than transparent, which would be darker where pieces meet.
+    """
+    paper, length = np.array(to_rgb(_PAPER)), max(round(0.02 * sampling_rate), 1)
+    lines, colours = [], []
+    for begin in range(0, len(x) - 1, length):
+        strength = float(np.mean(shade[begin : begin + length]))
+        if abs(strength) > _FAINTEST:
+            lines.append(np.stack([x, y], axis=1)[begin : begin + length + 1])
+            full = np.array(_FOR if strength > 0 else _AGAINST)
+            colours.append(paper + _MOST * abs(strength) * (full - paper))
+    axes.add_collection(
+        LineCollection(lines, colors=colours, linewidths=4.5, capstyle="round", joinstyle="round", zorder=1.5),
+        autolim=False,
+    )
 
 
 def _words(axes: Axes, paper: tuple[float, float], title: str, statements: Sequence[str], scale: str) -> None:

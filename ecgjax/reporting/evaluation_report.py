@@ -67,11 +67,14 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 def _draw_curves(folder: Path, title: str) -> None:
     rows = read_metrics(folder / "metrics.jsonl")
-    panels = {"training loss": ["train/loss"]}
+    exact = any("strength" in row for row in rows)
+    panels = {} if exact else {"training loss": ["train/loss"]}
     for key, label in (("macro_auroc", "validation macro AUROC"), ("mae", "validation error (standard deviations)")):
         if any(f"validation/{key}" in row for row in rows):
             panels[label] = [f"validation/{key}"]
-    figures.save_figure(figures.plot_curves(rows, panels, title), folder / "figures" / "learning_curve")
+    figures.save_figure(
+        figures.plot_curves(rows, panels, title, "strength" if exact else "step"), folder / "figures" / "learning_curve"
+    )
 
 
 def _interval(name: str, row: dict[str, Any], group: str) -> figures.Interval:

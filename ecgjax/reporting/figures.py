@@ -24,22 +24,27 @@ class Interval(NamedTuple):
     group: str = ""
 
 
-def plot_curves(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, Sequence[str]], title: str = "") -> Figure:
-    """Draws columns of metrics.jsonl over the training step.
+def plot_curves(
+    rows: Sequence[Mapping[str, Any]], panels: Mapping[str, Sequence[str]], title: str = "", over: str = "step"
+) -> Figure:
+    """Draws columns of metrics.jsonl over the training step, or over another column.
 
     Args:
         rows: lines of metrics.jsonl; a column may be absent from some of them.
         panels: label of each panel's vertical axis and the columns drawn in it.
         title: one line above.
+        over: column of the horizontal axis; anything but "step" has a logarithmic scale.
     """
     figure = Figure(figsize=(4.2 * len(panels) + 0.6, 3.2), layout="constrained")
     figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
     for axes, (label, columns) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for column, colour in zip(columns, (_BLUE, _ORANGE, _INK), strict=False):
-            known = [(row["step"], row[column]) for row in rows if row.get(column) is not None]
+            known = [(row[over], row[column]) for row in rows if row.get(column) is not None]
             if known:
-                axes.plot(*np.array(known, float).T, color=colour, linewidth=1.5, label=column)
-        axes.set_xlabel("step")
+                axes.plot(*np.array(sorted(known), float).T, color=colour, linewidth=1.5, label=column)
+        axes.set_xlabel(over)
+        if over != "step":
+            axes.set_xscale("log")
         axes.set_ylabel(label)
         axes.grid(axis="y", color=_FAINT, linewidth=0.5)
         if len(columns) > 1 and axes.lines:

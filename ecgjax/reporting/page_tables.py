@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ecgjax.reporting import style
+from ecgjax.reporting import style, unseen
 from ecgjax.reporting.schema import MODES
 
 NONE = "–"
 _METRICS = {"auroc": "AUROC", "mae": "MAE"}
-_FILTERS = ("category", "task", "mode", "model", "protocol", "metric")
+_FILTERS = ("category", "task", "mode", "model", "protocol", "metric", "pretraining")
 
 Row = Mapping[str, Any]
 
@@ -35,22 +35,26 @@ def overview(report: Mapping[str, Any]) -> str:
 
 
 def ranks(report: Mapping[str, Any]) -> str:
-    """Categories by models, one table for each mode and protocol."""
+    """Categories by models, one table for each mode and protocol; then among models that never saw the data."""
     parts: list[str] = []
-    for (mode, protocol), entries in grouped(report["ranks"], "mode", "protocol").items():
-        models = list(dict.fromkeys(model for entry in entries for model in entry["models"]))
-        body = []
-        for entry in entries:
-            ranked = dict(zip(entry["models"], zip(entry["rank"], entry["mean"], strict=True), strict=True))
-            known = [rank for rank, _ in ranked.values() if rank is not None]
-            name, count = style.capital(style.category_name(entry["category"])), len(entry["tasks"])
-            tasks = f'<span class="sub">{count} task{"s" if count != 1 else ""}</span>'
-            cells = "".join(_rank_cell(ranked.get(model, (None, None)), known, count) for model in models)
-            body.append(f'<tr><th scope="row">{escape(name)}{tasks}</th>{cells}</tr>')
-        heads = "".join(f'<th scope="col" class="n">{escape(style.model_name(model))}</th>' for model in models)
-        title = _setting(mode, protocol)
-        table = f"<table><thead><tr><th>Category</th>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-        parts.append(_folded(title, _scroll(f"Ranks, {title}", table), opened=not parts))
+    among = {"": ("rank", "mean"), ", among models that never saw the data": ("rank_unseen", "mean_unseen")}
+    for words, (of_rank, of_mean) in among.items():
+        for (mode, protocol), entries in grouped(report["ranks"], "mode", "protocol").items():
+            if words and all(entry.get(of_rank, entry["rank"]) == entry["rank"] for entry in entries):
+                continue
+            models = list(dict.fromkeys(model for entry in entries for model in entry["models"]))
+            body = []
+            for entry in entries:
+                ranked = dict(zip(entry["models"], zip(entry[of_rank], entry[of_mean], strict=True), strict=True))
+                known = [rank for rank, _ in ranked.values() if rank is not None]
+                name, count = style.capital(style.category_name(entry["category"])), len(entry["tasks"])
+                tasks = f'<span class="sub">{count} task{"s" if count != 1 else ""}</span>'
+                cells = "".join(_rank_cell(ranked.get(model, (None, None)), known, count) for model in models)
+                body.append(f'<tr><th scope="row">{escape(name)}{tasks}</th>{cells}</tr>')
+            heads = "".join(f'<th scope="col" class="n">{escape(style.model_name(model))}</th>' for model in models)
+            title = _setting(mode, protocol) + words
+            table = f"<table><thead><tr><th>Category</th>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+            parts.append(_folded(title, _scroll(f"Ranks, {title}", table), opened=not parts))
     return "".join(parts)
 
 
@@ -74,11 +78,13 @@ def _columns(report: Mapping[str, Any]) -> dict[str, str]:
         "Metric": "wide",
         "Value": "n value",
     }
-    columns |= {"Rank": "n rank", "Seed": "n wide", "Records": "n wide", "Labels": "n wide"}
+    columns |= {"Rank": "n rank", "Rank, unseen": "n rank", "Seed": "n wide", "Records": "n wide", "Labels": "n wide"}
     columns |= {"Parameters": "n wide", "Seconds": "n wide"}
     rows = report["rows"]
     same = {"Mode": "mode", "Protocol": "protocol", "Metric": "metric", "Records": "records", "Labels": "classes"}
     left_out = {name for name, key in same.items() if len({row[key] for row in rows}) == 1}
+    shown = [row for row in rows if row["rank"] is not None]
+    left_out |= {"Rank, unseen"} if all(row["rank"] == row.get("rank_unseen", row["rank"]) for row in shown) else set()
     left_out |= {"Seed"} if all(row["role"] == "single" for row in rows) else set()
     left_out |= {"Parameters"} if not any(row["parameters"].get("total") for row in rows) else set()
     left_out |= {"Seconds"} if not any(map(_seconds, rows)) else set()
@@ -86,7 +92,7 @@ def _columns(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _result(index: int, row: Row, columns: Iterable[str]) -> str:
-    data = "".join(f' data-{key}="{escape(str(row[key]))}"' for key in _FILTERS)
+    data = "".join(f' data-{key}="{escape(str(_filtered(row, key)))}"' for key in _FILTERS)
     seeds = ", ".join(str(seed) for seed in row["seeds"])
     seed = f"mean of {len(row['seeds'])}" if row["role"] == "mean" else seeds
     metric = str(_METRICS.get(row["metric"], row["metric"]))
@@ -106,6 +112,8 @@ def _result(index: int, row: Row, columns: Iterable[str]) -> str:
         "Metric": f'<td class="wide">{escape(metric)}{_arrow(row)}</td>',
         "Value": f'<td class="n{best}" data-v="{_plain(row["value"])}">{_value(row, index)}</td>',
         "Rank": f'<td class="n" data-v="{_plain(row["rank"])}">{_general(row["rank"])}</td>',
+        "Rank, unseen": f'<td class="n" data-v="{_plain(row.get("rank_unseen"))}">'
+        f"{_general(row.get('rank_unseen'))}</td>",
         "Seed": f'<td class="n wide">{escape(seed) or NONE}</td>',
         "Records": _count(row["records"], f"{row['records']:,}"),
         "Labels": _count(row["classes"], f"{row['defined']} of {row['classes']}"),
@@ -122,10 +130,11 @@ def filters(report: Mapping[str, Any]) -> str:
         "mode": style.mode_name,
         "model": style.model_name,
         "metric": lambda metric: _METRICS.get(metric, metric),
+        "pretraining": lambda state: unseen.WORDS[state],
     }
     parts = []
     for key in _FILTERS:
-        values = dict.fromkeys(row[key] for row in report["rows"])
+        values = dict.fromkeys(_filtered(row, key) for row in report["rows"])
         if len(values) < 2:
             continue
         shown = {value: names.get(key, str)(value) for value in values}
@@ -136,6 +145,10 @@ def filters(report: Mapping[str, Any]) -> str:
             f'<label>{key.capitalize()} <select name="{key}"><option value="">all</option>{options}</select></label>'
         )
     return "".join(parts)
+
+
+def _filtered(row: Row, key: str) -> str:
+    return unseen.pretraining(row) if key == "pretraining" else row[key]
 
 
 def paper(found: Mapping[str, Any] | None) -> str:

@@ -18,7 +18,7 @@ from ecgjax.errors import UserError, disk_errors
 from ecgjax.evaluation.published import published
 from ecgjax.evaluation.ranks import aggregate
 from ecgjax.main import fail
-from ecgjax.reporting import schema
+from ecgjax.reporting import schema, unseen
 from ecgjax.reporting.page import write_page
 from ecgjax.reporting.report_figures import write_figures
 from ecgjax.seen import saw
@@ -52,7 +52,7 @@ def published_report() -> dict[str, Any]:
     modes = [mode for mode in schema.MODES if any(row["mode"] == mode for row in rows) and mode != schema.SCRATCH]
     pairs = [_pair(task, mode, rows) for task in dict.fromkeys(row["task"] for row in rows) for mode in modes]
     categories = dict.fromkeys(row["category"] for row in rows)
-    return {
+    report = {
         "format": schema.FORMAT,
         "kind": schema.KIND,
         "ecgjax": ecgjax.__version__,
@@ -79,6 +79,8 @@ def published_report() -> dict[str, Any]:
         "paper": None,
         "notes": list(_NOTES),
     }
+    unseen.add(report)
+    return report
 
 
 def _row(cell: Mapping[Any, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ecgjax.reporting import style
+from ecgjax.reporting import style, unseen
 from ecgjax.reporting.schema import HIGHER_IS_BETTER, SCRATCH
 
 MISSING = "–"
@@ -63,6 +63,10 @@ def tables(report: Mapping[str, Any]) -> list[ReportTable]:
         found.append(_values(report, mode, protocol, pairs, with_intervals=True))
     for (mode, protocol), entries in _grouped(report["ranks"]).items():
         found.append(_ranks(report, mode, protocol, entries))
+    for (mode, protocol), pairs in _grouped(report["pairs"]).items():
+        if any("rank_unseen" in pair and unseen.matters(report, pair) for pair in pairs):
+            categories = _grouped(report["ranks"]).get((mode, protocol), [])
+            found.append(_ranks_unseen(report, mode, protocol, pairs, categories))
     return found
 
 
@@ -139,6 +143,44 @@ def _ranks(report: Mapping[str, Any], mode: str, protocol: str, entries: Sequenc
     return ReportTable(
         f"tab:ranks-{mode}-{protocol}", caption, [style.model_name(model) for model in models], [("", rows)]
     )
+
+
+def _ranks_unseen(
+    report: Mapping[str, Any],
+    mode: str,
+    protocol: str,
+    pairs: Sequence[Mapping[str, Any]],
+    categories: Sequence[Mapping[str, Any]],
+) -> ReportTable:
+    """Ranks on every task, then of the categories, among the models that never saw the data."""
+    models = _models(report, pairs)
+    sections: dict[str, list[tuple[str, list[Cell | None]]]] = {}
+    marks = {"saw": "†", "unknown": "?", "never": MISSING}
+    for pair in pairs:
+        cells = {}
+        known = [rank for rank in pair["rank_unseen"] if rank is not None]
+        for model, i, rank in zip(pair["models"], pair["rows"], pair["rank_unseen"], strict=True):
+            state = unseen.pretraining(report["rows"][i])
+            cells[model] = Cell(marks[state] if rank is None else f"{rank:g}", rank is not None and rank == min(known))
+        name = (pair["row"] or pair["task"]) + ("" if HIGHER_IS_BETTER[pair["metric"]] else " (MAE)")
+        sections.setdefault(pair["category"], []).append((name, [cells.get(model) for model in models]))
+    how = report["settings"]["aggregation"]
+    of_categories = []
+    for entry in categories:
+        known = [rank for rank in entry["rank_unseen"] if rank is not None]
+        ranked = dict(zip(entry["models"], entry["rank_unseen"], strict=True))
+        shown = [
+            (None if (rank := ranked.get(model)) is None else Cell(f"{rank:g}", rank == min(known))) for model in models
+        ]
+        of_categories.append((style.capital(style.category_name(entry["category"])), shown))
+    caption = (
+        f"Ranks among models that never saw the data, {style.mode_name(mode)}, protocol {protocol}. On each task only "
+        "models whose weights did not see its recordings in pretraining are compared, by the rule of the other ranks "
+        f"({_test(report['settings'])}). †: saw them, without their labels; ?: not known. Below: the {how} over the "
+        "tasks of a category, of models that saw none of them."
+    )
+    named = [*_named(sections), (f"Categories ({how})", of_categories)]
+    return ReportTable(f"tab:unseen-{mode}-{protocol}", caption, [style.model_name(model) for model in models], named)
 
 
 _KINDS = {"percentile": "Percentile", "basic": "Basic", "bca": "BCa"}

@@ -56,7 +56,8 @@ def plan_calibration(curves: Sequence[Mapping[str, Any]], where: str) -> tuple[s
     title = f"Calibration: {where}"
     caption = (
         f"{_counts(curves)}. Share of positives against the mean predicted probability in bins of predictions, with "
-        "95 % intervals; on the dashed line predictions mean what they say. Below: records in each bin."
+        "95 % intervals; on the dashed line predictions mean what they say. Below: records in each bin. ECE, Brier "
+        "score and calibration slope with their intervals: calibration.md."
     )
     subtitle = f"{_counts(curves)}; bins of predictions with 95 % intervals"
     return title, caption, partial(_draw_calibration, curves, title, subtitle)
@@ -79,6 +80,8 @@ def _draw_calibration(curves: Sequence[Mapping[str, Any]], title: str, subtitle:
         name = style.plain(style.shorten(_name(curve, curves), 26))
         axes.set_title(name, loc="left", fontsize=8.5, fontweight="bold", pad=4)
         _reliability(axes, below, curve["calibration"], most)
+        if curve.get("numbers"):
+            axes.text(0.04, 0.96, _numbers(curve["numbers"]), transform=axes.transAxes, va="top", fontsize=7)
         if column == 0:
             axes.set_ylabel("share of positives")
             below.set_ylabel("records")
@@ -86,6 +89,12 @@ def _draw_calibration(curves: Sequence[Mapping[str, Any]], title: str, subtitle:
             for panel in (axes, below):
                 panel.tick_params(labelleft=False)
     return figure
+
+
+def _numbers(found: Mapping[str, Mapping[str, float | None]]) -> str:
+    names = {"ece": "ECE", "brier": "Brier", "slope": "slope"}
+    values = {words: found[name]["value"] for name, words in names.items()}
+    return "\n".join(f"{words} {value:.3f}" for words, value in values.items() if value is not None)
 
 
 def _reliability(axes: Axes, below: Axes, found: Mapping[str, Any], most: float) -> None:

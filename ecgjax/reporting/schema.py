@@ -11,8 +11,8 @@ Format 2. Numbers that are not defined are null. `[i, j]` of a matrix is model i
                         aggregation (median, mean)
     rows                results, one for each (model, task, mode, protocol, metric) and seed:
         task            name in the task table; row, category: in the published tables (row is null outside them)
-        model           name, as shown; mode: finetune, finetune_attention, frozen, linear, scratch; protocol: fixed,
-                        paper; absent: skip, half
+        model           name, as shown; mode: finetune, finetune_attention, frozen, linear, linear_exact,
+                        scratch; protocol: fixed, paper; absent: skip, half
         metric          "auroc" (macro average, higher is better) or "mae" (pooled over all known entries, in standard
                         deviations of the training folds, lower is better)
         value, low, high  with the limits of the interval
@@ -25,6 +25,8 @@ Format 2. Numbers that are not defined are null. `[i, j]` of a matrix is model i
         spread          of a mean: {min, max, sd} of the seeds' values (sd with n - 1); else null
         comparison      the comparison (see pairs, by mode) whose rank this is; null if the row is in none
         rank            in it, 1 is best; ties share a rank. best: has the best value; tied: shares its rank
+        rank_unseen     rank among the models that never saw the data in pretraining (`ecgjax.reporting.unseen`), null
+                        for the others
         ranks           {mode of the comparison: {rank, best, tied}}: scratch models are compared in every mode
         records         of the test set; patients: distinct ones, null if unknown
         classes, defined  labels of the task, and how many of them have a value
@@ -44,19 +46,25 @@ Format 2. Numbers that are not defined are null. `[i, j]` of a matrix is model i
                         from scratch; mode "scratch" where there are only those
         task, row, category, mode, protocol, metric, higher_is_better
         models          names; rows: their indices in `rows`; rank: their ranks
+        rank_unseen     their ranks among those that never saw the data, null for the others
         difference, low, high  matrices; p: two-sided bootstrap p-values; adjusted: by Holm's method over the pairs,
                         null without it; significant: matrix of true and false: the interval excludes 0, or with Holm's
                         method the adjusted p-value is below 1 - level
         delong_se, delong_p  matrices: standard errors of the differences by DeLong's closed form, covariance between
                         the models included, and two-sided p-values by it; null for "mae"
     ranks               one for each (category, mode, protocol): models, tasks (name, or "name (metric)" where a task
-                        has both), rank (aggregated), mean (mean rank); null for a model that lacks a task
+                        has both), rank (aggregated), mean (mean rank); null for a model that lacks a task;
+                        rank_unseen, mean_unseen: among models that never saw the data of any of its tasks
     runs                {key: {path, seed, config, environment}}: how each number was made; environment holds versions,
                         devices and source revision
     label_efficiency    {path, ...}: label_efficiency.json of each finished run of that job
     similarity, probes  {path, data, ...}: pairs of layers and linear probes from similarity.json of each finished run
     curves              on request: {task, label, model, mode, protocol, seeds, positives, known, roc: {fpr, tpr},
-                        calibration: {predicted, observed, low, high, count}}
+                        calibration: {predicted, observed, low, high, count}, numbers: {ece, brier, intercept, slope:
+                        {value, low, high}} (`ecgjax.evaluation.calibration`)}
+    fairness            on request: values of groups of patients (`ecgjax.evaluation.fairness`): {model, mode, protocol,
+                        seed, task, metric, attribute, group, records, labels, small, value, low, high, rest_value,
+                        rest_low, rest_high, difference, difference_low, difference_high, p}
     paper               {counts, cells} of `ecgjax.evaluation.published`, null if no row is in the paper
     excluded            {path, reason}: what was found and is not in the report
     notes               sentences that a reader must know
@@ -70,7 +78,7 @@ from ecgjax.errors import UserError
 FORMAT = 2
 KIND = "ecgjax report"
 SCRATCH = "scratch"
-MODES = ("finetune", "finetune_attention", "frozen", "linear", SCRATCH)
+MODES = ("finetune", "finetune_attention", "frozen", "linear", "linear_exact", SCRATCH)
 """Order of modes in tables and figures."""
 
 HIGHER_IS_BETTER = {"auroc": True, "mae": False}

@@ -45,6 +45,7 @@ MODES = {
     "finetune_attention": "fine-tuned, attention pooling",
     "frozen": "frozen encoder",
     "linear": "linear probe",
+    "linear_exact": "linear probe, exact",
     "scratch": "from scratch",
 }
 

@@ -43,11 +43,18 @@ def _headlines(results: Mapping[str, Any]) -> list[str]:
     return [
         f"{results['model']} ({weights}), mode {results['mode']}, task {results['task']}",
         f"{results['records']['test']:,} test {kind} ({results['windows']:,} windows), "
-        f"{results['records']['train']:,} for training; best epoch {results['best']['epoch']}",
+        f"{results['records']['train']:,} for training; {_best(results['best'])}",
         f"protocol {results['protocol']}: undefined classes {_ABSENT[results['absent']]}; "
         f"{interval['kind']} bootstrap, {interval['replicates']:,} replicates of {interval['unit']}s",
         *seen,
     ]
+
+
+def _best(best: Mapping[str, Any]) -> str:
+    if "strength" not in best:
+        return f"best epoch {best['epoch']}"
+    strengths = sorted(set(best["strength"].values()))
+    return f"exact, L2 strength {strengths[0]:g}" + (f" to {strengths[-1]:g}" if len(strengths) > 1 else "")
 
 
 _SEEN = "seen: these weights saw recordings of this data set in pretraining (without their labels)"

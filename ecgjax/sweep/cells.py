@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.evaluate import get_config
-from ecgjax import models, numerics, plugins, tasks
+from ecgjax import models, numerics, plugins, switches, tasks
 from ecgjax.data import embedded
 from ecgjax.data.store import read_meta
 from ecgjax.errors import UserError
@@ -24,6 +24,8 @@ from ecgjax.training.supervised import MODES
 
 _PLACES = ("weights", "data.store", "task")
 """Fields that say where something is; its content is in the identity instead."""
+_OF_STEPS = ("epochs", "learning_rate", "rate_factor", "weight_decay", "data.seed", "data.crops")
+"""Fields that an exact probe does not use."""
 _DEFAULTS = {"model": "ecg_cpc", "task": "synthetic", "mode": "frozen"}
 
 
@@ -36,7 +38,8 @@ class Cell:
         point: its place on the sweep's axes.
         settings: every field of its config, dotted.
         identity: all that determines its result.
-        group: hash of what cells share that see the same batches through the same encoder; its own if it trains one.
+        group: hash of what cells share that see the same batches through the same encoder, or, if they are exact
+            probes, its features; its own if it trains one.
         pool: hash of what cells share that read the same features in batches of their own: crops are fixed, seeds and
             shares of the records may differ; None: crops are drawn in every epoch, or an encoder is trained.
     """
@@ -83,6 +86,7 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
         raise UserError(f"config.common.{both[0]} is set, and an axis sets it too; expected one of them")
     asked = {**common, **point}
     settings, types = _base(_choice({**_DEFAULTS, **asked}))
+    defaults = settings
     settings = {**settings, **{key: _checked(key, value, types) for key, value in asked.items()}}
     head_run, reported = tasks.get(settings["task"])
     if not plugins.is_file(settings["task"]):
@@ -90,13 +94,15 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
     mode = MODES[settings["mode"]]
     if mode.trains_encoder:
         settings["data.features"] = "float32"  # they are not stored
+    if mode.exact:
+        settings |= {name: defaults[name] for name in _OF_STEPS}  # what differs in these only is one cell
     if weights is not None and mode.pretrained and settings["weights"] is None:
         settings["weights"] = str(Path(weights) / settings["model"])
     if stores is not None and settings["data.store"] is None and head_run.source != "synthetic":
         settings["data.store"] = str(Path(stores) / head_run.source)
     stored, sha256 = _card(settings["model"], settings["weights"])
     arguments, spec = _arguments(settings, stored)
-    identity = {
+    identity: dict[str, Any] = {
         "numerics": numerics.VERSION,
         "config": {
             **{
@@ -112,8 +118,16 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
         "data": _fingerprint(head_run.source, settings["data.store"]),
         **_defined(head_run, reported),
     }
+    # A switch that is the protocol's own is as if it were not set, and leaves no trace in a name.
+    preset = switches.PRESETS[settings["protocol"]]._asdict() if settings["protocol"] in switches.PRESETS else {}
+    for switch in switches.CHOICES:
+        if settings[f"switches.{switch}"] in (None, preset.get(switch)):
+            del identity["config"][f"switches.{switch}"]
     name = hashed(identity)
-    group = name if mode.trains_encoder else hashed(_shared(identity, spec, head_run))
+    if mode.exact:
+        group = hashed({"exact": _pooled(identity)})
+    else:
+        group = name if mode.trains_encoder else hashed(_shared(identity, spec, head_run))
     fixed = settings["data.crops"] == "fixed" and not mode.trains_encoder
     return Cell(name, dict(point), settings, identity, group, hashed(_pooled(identity)) if fixed else None)
 
@@ -147,6 +161,7 @@ def _shared(identity: dict[str, Any], spec: ModelSpec, run: HeadRun) -> dict[str
         **{name: config[name] for name in (*names, "data.seed", "data.crops", "data.features", "data.placement")},
         "seed": config["seed"] if chosen or identity["weights"] is None else None,  # the encoder is drawn by it too
         **{name: identity[name] for name in ("numerics", "arguments", "weights", "data")},
+        **_switched(config, "missing_samples", "last_crop_start"),
         # What leaves records out, or picks a share of them by their labels.
         "records": [max(spec.seconds, run.min_seconds), run.min_fold, run.labelled_only and run.columns],
         "labels": config["data.labels"] if chosen or run.labelled_only else None,
@@ -161,7 +176,12 @@ def _pooled(identity: dict[str, Any]) -> dict[str, Any]:
         **{name: config[name] for name in names},
         **{name: identity[name] for name in ("numerics", "arguments", "weights", "data")},
         "seed": config["seed"] if identity["weights"] is None else None,
+        **_switched(config, "missing_samples"),
     }
+
+
+def _switched(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {key: config[key] for name in names if (key := f"switches.{name}") in config}
 
 
 def _stream(settings: Mapping[str, Any]) -> int:

@@ -91,6 +91,9 @@ def of_cell(cell: Cell, measured: Mapping[str, float]) -> Cost:
         in_batches, whole.validation * (ratio if cell.settings["data.validation"] == "cut" else 1), whole.test
     )
     epochs = cell.settings["epochs"]
+    if MODES[cell.mode].exact:  # every window that fits, once
+        epochs, in_batches = 1, whole.train * ratio * max(floor(_seconds(about) / encoder.spec.seconds), 1)
+        windows = windows._replace(train=in_batches)
     passes = epochs * in_batches * (3 if trained else 1) + epochs * windows.validation + windows.test
     weights = 4.0 * size.parameters
     moved = weights * (epochs * in_batches * (_WEIGHT_TRAFFIC if trained else 1) + epochs * windows.validation) / batch
@@ -124,11 +127,14 @@ def same_windows(cell: Cell) -> bool:
 
 def _whole(about: Mapping[str, Any], seconds: float) -> Splits:
     """Of a store, from the mean length of its records; training sees one window of a record."""
-    length = about["samples"] / about["records"] / about["sampling_rate"]
     folds = {int(fold): count for fold, count in about["records_per_fold"].items()}
     test, validation = (folds[fold] for fold in (*sorted(folds, reverse=True), *[max(folds)] * 2)[:2])
-    windows = max(floor(length / seconds), 1)
+    windows = max(floor(_seconds(about) / seconds), 1)
     return Splits(about["records"] - test - validation, validation * windows, test * windows)
+
+
+def _seconds(about: Mapping[str, Any]) -> float:
+    return about["samples"] / about["records"] / about["sampling_rate"]
 
 
 def measured_key(cell: Cell) -> str:

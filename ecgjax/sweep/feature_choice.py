@@ -95,6 +95,7 @@ def key_of(cell: Cell) -> str:
             *(identity[name] for name in ("numerics", "arguments", "weights", "data")),
             *(config[name] for name in ("model", "protocol", "data.features")),
             config["seed"] if identity["weights"] is None else None,
+            *(config[name] for name in ("switches.missing_samples",) if name in config),
         ]
     )
 
@@ -153,6 +154,8 @@ def keeping(
         for cell in frozen:
             read.setdefault(key_of(cell), set()).add(READS[MODES[cell.mode].head])
         return Keeping({key: tuple(kind for kind in KINDS if kind in kinds) for key, kinds in read.items()}, folder)
+    # An exact probe needs each window once, so that it is no reason to keep them.
+    frozen = [cell for cell in frozen if not MODES[cell.mode].exact]
     measured = costs.throughputs(stores)
     estimated = {cell.name: costs.of_cell(cell, measured) for cell in frozen}
     decided = decide(units(frozen), estimated, measured, asked=asked, folder=folder, gigabytes=gigabytes)
@@ -166,7 +169,7 @@ def place_of(cell: Cell, folder: str | None) -> Path:
 
 
 def families(units: Iterable[Unit], estimated: Mapping[str, Cost], measured: Mapping[str, float]) -> list[Family]:
-    """The families of cells with frozen encoders, in the order of the units.
+    """The families of cells with frozen encoders, in the order of the units; exact probes are in none.
 
     Args:
         units: of cells that are to be run.
@@ -175,7 +178,8 @@ def families(units: Iterable[Unit], estimated: Mapping[str, Cost], measured: Map
     """
     found: dict[str, list[Unit]] = {}
     for unit in units:
-        if not MODES[unit.cells[0].mode].trains_encoder:
+        mode = MODES[unit.cells[0].mode]
+        if not (mode.trains_encoder or mode.exact):
             found.setdefault(key_of(unit.cells[0]), []).append(unit)
     return [_family(key, members, estimated, measured) for key, members in found.items()]
 
@@ -241,7 +245,7 @@ def works(units: Iterable[Unit], estimated: Mapping[str, Cost], kept: Iterable[F
         cost, family = estimated[first.name], by_key.get(key_of(first))
         if MODES[first.mode].trains_encoder:
             found += [estimated[cell.name].work for cell in unit.cells]
-        elif family is None:
+        elif family is None or MODES[first.mode].exact:
             found.append(cost.work)
         elif not costs.same_windows(first):
             trained = first.settings["epochs"] * cost.windows.train

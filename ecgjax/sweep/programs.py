@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgjax import switches
 from ecgjax.data.batch_plans import BatchPlan
 from ecgjax.data.batches import iterate
 from ecgjax.data.cutter import Cutter
@@ -153,7 +154,7 @@ def _stacked(subjects: Sequence[Subject]) -> Started:
         n_classification=data.n_classification,
         n_regression=data.n_regression,
         mesh=mesh,
-        paper_groups=config.protocol == "paper",
+        paper_groups=switches.of(config).rate_groups == "published",
     )
     rows, columns = mesh.devices.shape
     said = f"trained with {len(subjects) - 1} other runs on {rows} x {columns} devices"
@@ -182,6 +183,6 @@ def _plan(subject: Subject, cutter: Cutter) -> BatchPlan:
         batch_size=config.batch_size,
         seed=stream_seed(config),
         epochs=config.epochs,
-        last_start=cutter.protocol != "paper",
+        last_start=switches.of(config).last_crop_start == "drawn",
         crops=config.data.crops,
     )

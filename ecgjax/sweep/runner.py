@@ -179,7 +179,7 @@ class _Sweep:
         return _TRIED
 
     def _together(self, unit: Unit, cells: list[Cell]) -> str:
-        from ecgjax.sweep import train_unit
+        from ecgjax.sweep import exact_unit, train_unit
 
         started, tried = time.monotonic(), {cell.name for cell in cells}
         resumed = {cell.name for cell in cells if (self._store / cell.name / "config.json").exists()}
@@ -197,7 +197,8 @@ class _Sweep:
             self._status.start(cell, unit.name)
         report = train_unit.Report(finished, failed, partial(self._status.progress, unit.name))
         try:
-            train_unit.run(unit, cells, self._store, report, self._keeping)
+            together = exact_unit.run if unit.kind == "exact" else train_unit.run
+            together(unit, cells, self._store, report, self._keeping)
         except Exception as error:
             if disk_is_full(error):
                 raise
@@ -233,7 +234,9 @@ class _Sweep:
 
 
 def _fed(unit: Unit, keeping: Keeping) -> Unit:
-    return Unit(unit.cells, "fused") if unit.kind == "single" and _kept(keeping, unit.cells[0]) else unit
+    if unit.kind != "single" or not _kept(keeping, unit.cells[0]):
+        return unit
+    return Unit(unit.cells, "exact" if MODES[unit.cells[0].mode].exact else "fused")
 
 
 def _pool(keeping: Keeping, cell: Cell) -> str | None:

@@ -41,7 +41,8 @@ def write(folder: Path, seconds: float | None, device: str | None) -> dict[str, 
     summary: dict[str, Any] = {"values": values, "validation": results["best"]["score"], "seconds": seconds}
     summary["measured"] = None
     training = results["seconds"]["training"]
-    if seconds is not None and training:
+    # What an exact probe takes does not grow with windows alone.
+    if seconds is not None and training and "strength" not in results["best"]:
         steps = results["records"]["train"] // config["batch_size"] * config["epochs"]
         rate = steps * config["batch_size"] / training
         key = {"model": results["model"], "arguments": results["arguments"], "mode": results["mode"]}

@@ -57,7 +57,7 @@ def run(unit: Unit, cells: Sequence[Cell], store: Path, report: Report, keeping:
         begun = time.monotonic()
         under_way = begin(unit, wanted, store, report, keeping, interrupt)
         if under_way is None:
-            _remove(folder)
+            remove(folder)
             return
         checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints"))
         restored = checkpoints.restore(under_way.state, under_way.batches)
@@ -70,10 +70,11 @@ def run(unit: Unit, cells: Sequence[Cell], store: Path, report: Report, keeping:
         _train(under_way, step, saver, interrupt, report)
         if under_way.live:
             _test(under_way, time.monotonic() - begun, saver, interrupt, report)
-    _remove(folder)
+    remove(folder)
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
+    """Removes what cells of a unit shared."""
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):  # other units are there
         folder.parent.rmdir()

@@ -123,7 +123,7 @@ def begin(
         if cell.name not in members:
             continue
         try:
-            subject = _subject(cell, store / cell.name, parts, cell.name in wanted)
+            subject = subject_of(cell, store / cell.name, parts, cell.name in wanted)
             steps = len(subject.data.rows["train"]) // subject.config.batch_size
             runs.append(Run(cell, subject, cell.name in wanted, steps))
         except Exception as error:
@@ -166,7 +166,12 @@ def _members(folder: Path) -> set[str]:
         return set()
 
 
-def _subject(cell: Cell, folder: Path, parts: Parts, mine: bool) -> Subject:
+def subject_of(cell: Cell, folder: Path, parts: Parts, mine: bool) -> Subject:
+    """What a cell evaluates on what; where this process writes of it, its directory is set up too.
+
+    Raises:
+        UserError: as the evaluation alone would.
+    """
     config = cell.config()
     head_run, reported = tasks.get(config.task)
     if not mine:

@@ -1,4 +1,4 @@
-"""Which cells run as one program: frozen cells whose heads share the encoder, and stacked trainings."""
+"""Which cells run as one program: frozen cells whose heads share the encoder, exact probes, and stacked trainings."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +26,11 @@ class Unit:
     Attributes:
         cells: one or more, in the order of the sweep.
         kind: "single": as `ecgjax.jobs.evaluate` does it; "fused": heads on one frozen encoder; "stacked": cells that
-            train encoders of one shape.
+            train encoders of one shape; "exact": probes fitted to the optimum on the features of one encoder.
     """
 
     cells: tuple[Cell, ...]
-    kind: Literal["single", "fused", "stacked"]
+    kind: Literal["single", "fused", "stacked", "exact"]
 
     @property
     def name(self) -> str:
@@ -81,7 +81,9 @@ def units(
     most: dict[tuple[str, str], int] = {}
     for cell in cells:
         kind, key, limit = "fused", cell.group, most_heads
-        if MODES[cell.mode].trains_encoder:
+        if MODES[cell.mode].exact:
+            kind = "exact"
+        elif MODES[cell.mode].trains_encoder:
             kind, (key, limit) = "stacked", (stacking and stacking(cell)) or (cell.name, 1)
         elif pool is not None:
             key = pool(cell) or cell.group

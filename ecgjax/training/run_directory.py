@@ -164,13 +164,10 @@ def _check_same(workdir: Path, there: dict[str, Any], here: dict[str, Any]) -> N
         f"{name} was {json.dumps(old[name]) if name in old else 'absent'}"
         f" and is {json.dumps(new[name]) if name in new else 'absent'}"
         for name in {**old, **new}
-        if old.get(name, _ABSENT) != new.get(name, _ABSENT) and name.split(".")[1] not in FREE_FIELDS
+        if old.get(name) != new.get(name) and name.split(".")[1] not in FREE_FIELDS
     ]
     if differing:
         raise UserError(f"{workdir}: holds a run of another config: {'; '.join(differing)}; expected another --workdir")
-
-
-_ABSENT = object()
 
 
 def _flat(value: Any, prefix: str = "config") -> dict[str, Any]:

@@ -31,12 +31,14 @@ class Mode:
         trains_encoder: whether the encoder is trained; a frozen one stays in evaluation mode.
         one_rate: one learning rate for everything instead of the model's groups.
         pretrained: whether weights may be given.
+        exact: the head is fitted to the optimum (`ecgjax.evaluation.exact_linear`) instead of trained by steps.
     """
 
     head: str
     trains_encoder: bool
     one_rate: bool = False
     pretrained: bool = True
+    exact: bool = False
 
 
 MODES = {
@@ -44,6 +46,7 @@ MODES = {
     "finetune_attention": Mode("attention", trains_encoder=True),
     "frozen": Mode("attention", trains_encoder=False),
     "linear": Mode("linear", trains_encoder=False),
+    "linear_exact": Mode("linear", trains_encoder=False, exact=True),
     "scratch": Mode("linear", trains_encoder=True, one_rate=True, pretrained=False),
 }
 
@@ -111,7 +114,7 @@ def build(
 
     Args:
         model: encoder and weights.
-        mode: one of `MODES`.
+        mode: one of `MODES` that is trained by steps.
         n_classification: outputs trained with binary cross-entropy; they come first.
         n_regression: outputs trained with absolute error. With any, the loss is `losses.multitask`, else `losses.bce`.
         learning_rate: of the head; each of the model's later groups has `rate_factor` times the rate of the one before.

@@ -4,11 +4,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ecgjax.errors import UserError
 from ecgjax.models.encoder import CANONICAL_LEADS
+from ecgjax.reporting import ecg_paper
 from ecgjax.reporting.ecg_paper import plot_ecg
 from ecgjax.reporting.figures import save_figure
 
@@ -97,3 +99,25 @@ def test_calibration_pulse_is_one_millivolt_for_a_fifth_of_a_second(signal):
     for pulse in pulses:
         assert np.ptp(pulse[:, 1]) == pytest.approx(10.0)
         assert pulse[3, 0] - pulse[2, 0] == pytest.approx(5.0)
+
+
+def test_shade_lies_below_the_trace_where_it_is(signal):
+    shade = np.zeros((5000, 12), np.float32)
+    shade[1000:1100, 3], shade[2000:2100, 3] = 1.0, -0.5  # aVR, for and against
+    figure = plot_ecg(signal, 500, layout="12x1", shade=shade)
+    halo = [c for c in figure.axes[0].collections if c.get_linewidths()[0] > 4 and len(c.get_segments())]
+    (own,) = halo
+    times = np.array([segment[0, 0] for segment in own.get_segments()])
+    seconds = (times - 15.0) / 25.0
+    assert seconds.min() == pytest.approx(2.0, abs=0.03)
+    assert seconds.max() == pytest.approx(4.18, abs=0.03)
+    colours = own.get_colors()
+    red, blue = colours[seconds < 3], colours[seconds > 3]
+    assert (red[:, 0] > red[:, 2]).all()
+    assert (blue[:, 2] > blue[:, 0]).all()
+    paper = np.array(to_rgb(ecg_paper._PAPER))
+    strength = [(paper - c[0, :3]) / (paper - full) for c, full in ((red, ecg_paper._FOR), (blue, ecg_paper._AGAINST))]
+    np.testing.assert_allclose(strength[0], 2 * strength[1])
+    assert not [c for c in plot_ecg(signal, 500).axes[0].collections if c.get_linewidths()[0] > 4]
+    with pytest.raises(UserError, match=r"shade has shape \(10, 12\)"):
+        plot_ecg(signal, 500, shade=np.zeros((10, 12)))
