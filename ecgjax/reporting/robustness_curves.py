@@ -21,9 +21,8 @@ NAMES = {
     "swap": "electrodes swapped",
 }
 POLICIES = {"zero": "others zero", "repeat": "others repeated", "derive": "others derived", "dropout": "random leads"}
-_LINES = {"zero": "-", "repeat": "--", "derive": "-.", "dropout": ":"}
-_NESTED = {" ".join(leads) for leads in SETS.values()} | {"I"}
-"""Sets that contain one another; only these are joined by lines."""
+_JOINED = {" ".join(leads) for leads in SETS.values()} | {"I"}
+"""What lines join: the named sets and lead I, by their number of leads."""
 
 
 def set_name(leads: str) -> str:
@@ -56,44 +55,39 @@ def _draw_leads(rows: Sequence[Row], title: str, metric: str) -> Figure:
     looks = style.look(_models(rows))
     sets = sorted({row["leads"] for row in rows}, key=lambda leads: (len(leads.split()), _order(leads)))
     lines = _lead_lines(rows)
-    words = [_words(model, policy) for model, policy in lines]
+    panels = [policy for policy in POLICIES if any(policy == own for _, own in lines)]
     subtitle = "trained, validated and tested on these leads; bars: intervals"
-    width = style.wide_enough(0.75 + 0.95 * len(sets) + 0.5 + style.text_width(words), title, subtitle)
-    figure = style.sheet(width, 3.9, title, subtitle)
-    axes = style.place(figure, 0.75, 0.7, 0.95 * len(sets), 2.4)
-    for k, ((model, policy), points) in enumerate(lines.items()):
-        shift = 0.5 * ((k + 0.5) / len(lines) - 0.5)
-        colour, marker = looks[model]
-        at = {row["leads"]: sets.index(row["leads"]) + shift for row in points}
-        joined = sorted((row for row in points if row["leads"] in _NESTED), key=lambda row: row["level"])
-        axes.plot(
-            [at[row["leads"]] for row in joined],
-            [row["value"] for row in joined],
-            _LINES[policy],
-            color=colour,
-            linewidth=1.1,
-        )
-        _points(axes, [(at[row["leads"]], row) for row in points], colour, marker)
-        axes.plot([], [], _LINES[policy], marker=marker, color=colour, markersize=4, label=style.plain(words[k]))
-    axes.set_xticks(range(len(sets)), [set_name(leads).replace(": ", "\n") for leads in sets])
-    axes.set_xlim(-0.6, len(sets) - 0.4)
-    axes.set_xlabel("leads")
-    _finish(axes, metric)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.03), frameon=False, fontsize=8)
+    wide = max(0.42 * len(sets), 1.8)
+    width = style.wide_enough(0.75 + (wide + 0.25) * len(panels) + 0.3 + style.text_width(list(looks)), title, subtitle)
+    figure = style.sheet(width, 3.4, title, subtitle)
+    limits = _limits(rows)
+    for number, policy in enumerate(panels):
+        axes = style.place(figure, 0.75 + number * (wide + 0.25), 0.85, wide, 1.9)
+        for k, (model, (colour, marker)) in enumerate(looks.items()):
+            points = lines.get((model, policy), [])
+            shift = 0.4 * ((k + 0.5) / len(looks) - 0.5)
+            at = {row["leads"]: sets.index(row["leads"]) + shift for row in points}
+            joined = sorted((row for row in points if row["leads"] in _JOINED), key=lambda row: row["level"])
+            x, y = [at[row["leads"]] for row in joined], [row["value"] for row in joined]
+            axes.plot(x, y, color=colour, linewidth=1.1)
+            _points(axes, [(at[row["leads"]], row) for row in points], colour, marker)
+        axes.set_xticks(range(len(sets)), [_short(leads) for leads in sets])
+        axes.set_xlim(-0.6, len(sets) - 0.4)
+        axes.set_xlabel("leads")
+        _finish(axes, metric, POLICIES[policy], limits, number)
+    _legend(axes, looks)
     return figure
 
 
 def _draw_noise(rows: Sequence[Row], clean: Sequence[Row], title: str, metric: str) -> Figure:
-    looks = style.look(_models(rows))
+    names = list(dict.fromkeys(_series(row) for row in rows))
+    looks, clean = style.look(names), [row for row in clean if _series(row) in names]
     panels = [axis for axis in NAMES if any(row["axis"] == axis for row in rows)]
     subtitle = "ratio of signal to noise in each window and lead; dashed: undisturbed; bars: intervals"
-    names = list(dict.fromkeys(_series(row) for row in rows))
     wide = 2.3
     width = style.wide_enough(0.75 + (wide + 0.25) * len(panels) + 0.3 + style.text_width(names), title, subtitle)
-    figure = style.sheet(width, 3.6, title, subtitle)
-    values = [row[key] for row in [*rows, *clean] for key in ("low", "high") if row[key] == row[key]]
-    lowest, highest = min(values), max(values)
-    room = 0.05 * (highest - lowest or 1.0)
+    figure = style.sheet(width, 3.4, title, subtitle)
+    limits = _limits([*rows, *clean])
     for number, axis in enumerate(panels):
         axes = style.place(figure, 0.75 + number * (wide + 0.25), 0.85, wide, 1.9)
         own = [row for row in rows if row["axis"] == axis]
@@ -102,9 +96,7 @@ def _draw_noise(rows: Sequence[Row], clean: Sequence[Row], title: str, metric: s
             ticks.sort(reverse=axis != "missing")
         for k, name in enumerate(names):
             points = [row for row in own if _series(row) == name]
-            if not points:
-                continue
-            colour, marker = looks[_model(points[0])]
+            colour, marker = looks[name]
             shift = 0.4 * ((k + 0.5) / len(names) - 0.5)
             at = [(ticks.index(row["swap"] if axis == "swap" else row["level"]) + shift, row) for row in points]
             if axis != "swap":
@@ -112,24 +104,15 @@ def _draw_noise(rows: Sequence[Row], clean: Sequence[Row], title: str, metric: s
                 axes.plot([x for x, _ in at], [row["value"] for _, row in at], color=colour, linewidth=1.1)
             _points(axes, at, colour, marker)
             for row in clean:
-                if _series(row) == name:
+                if points and _series(row) == name:
                     axes.axhline(row["value"], color=colour, linewidth=0.9, linestyle=(0, (5, 3)))
-            if number == len(panels) - 1 or all(_series(row) != name for row in rows if row["axis"] == panels[-1]):
-                axes.plot([], [], "-", marker=marker, color=colour, markersize=4, label=style.plain(name))
-        texts = [f"{100 * tick:g}" if axis == "missing" else f"{tick}".replace(" ", "\n") for tick in ticks]
-        texts = texts if axis in ("missing", "swap") else [f"{tick:g}" for tick in ticks]
+        factor = 100 if axis == "missing" else 1
+        texts = [tick.replace(" ", "\n") if axis == "swap" else f"{factor * tick:g}" for tick in ticks]
         axes.set_xticks(range(len(ticks)), texts)
         axes.set_xlim(-0.6, len(ticks) - 0.4)
-        axes.set_ylim(lowest - room, highest + room)
-        axes.set_title(style.capital(NAMES[axis]), loc="left")
-        axes.set_xlabel(
-            "" if axis == "swap" else "% of the time" if axis == "missing" else "signal-to-noise ratio (dB)"
-        )
-        _finish(axes, metric)
-        if number:
-            axes.set_ylabel("")
-            axes.tick_params(labelleft=False)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.03), frameon=False, fontsize=8)
+        axes.set_xlabel({"swap": "", "missing": "% of the time"}.get(axis, "signal-to-noise ratio (dB)"))
+        _finish(axes, metric, NAMES[axis], limits, number)
+    _legend(axes, looks)
     return figure
 
 
@@ -139,10 +122,29 @@ def _points(axes: Axes, points: Sequence[tuple[float, Row]], colour: str, marker
         axes.plot([x], [row["value"]], marker, color=colour, markersize=4)
 
 
-def _finish(axes: Axes, metric: str) -> None:
-    axes.set_ylabel(style.metric_name(metric))
+def _limits(rows: Sequence[Row]) -> tuple[float, float]:
+    """Of the vertical axis of all panels."""
+    values = [row[key] for row in rows for key in ("value", "low", "high") if row[key] == row[key]] or [0.0, 1.0]
+    room = 0.05 * (max(values) - min(values) or 1.0)
+    return min(values) - room, max(values) + room
+
+
+def _finish(axes: Axes, metric: str, title: str, limits: tuple[float, float], number: int) -> None:
+    axes.set_title(style.capital(title), loc="left")
+    axes.set_ylim(*limits)
     axes.grid(axis="y", color=style.FAINT, linewidth=0.4)
     axes.set_axisbelow(True)
+    if number:
+        axes.tick_params(labelleft=False)
+    else:
+        axes.set_ylabel(style.metric_name(metric))
+
+
+def _legend(axes: Axes, names: Mapping[str, tuple[str, str]]) -> None:
+    """Beside the last panel."""
+    for name, (colour, marker) in names.items():
+        axes.plot([], [], "-", marker=marker, color=colour, markersize=4, label=style.plain(name))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.03), frameon=False, fontsize=8)
 
 
 def _lead_lines(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
@@ -171,11 +173,12 @@ def _model(row: Row) -> str:
     return f"{style.model_name(row['model'])}, {style.mode_name(row['mode'])}"
 
 
-def _words(model: str, policy: str) -> str:
-    return f"{model}, {POLICIES[policy]}"
+def _short(leads: str) -> str:
+    """On a tick: the number of a named set, else the leads one below the other."""
+    return next((name for name, members in SETS.items() if leads == " ".join(members)), leads.replace(" ", "\n"))
 
 
 def _series(row: Row) -> str:
     """A line of the noise's panels."""
-    leads = f", leads {set_name(row['leads'])}, {POLICIES[row['policy']]}" if row["policy"] else ""
-    return _model(row) + leads + (", trained with it" if row["disturbed"] == "all" else "")
+    leads = f", on {set_name(row['leads'])}, {POLICIES[row['policy']]}" if row["policy"] else ""
+    return _model(row) + leads + (", on disturbed training data" if row["disturbed"] == "all" else "")
