@@ -270,8 +270,13 @@ def describe(condition: Condition, nyquist: float, moments: Moments | None = Non
     return found
 
 
-def words(condition: Condition) -> str:
-    """A condition that is not plain in words, e.g. "leads I, II, the others zero; powerline at 10 dB in test"."""
+def words(condition: Condition, nyquist: float) -> str:
+    """A condition that is not plain in words, e.g. "leads I, II, the others zero; powerline at 10 dB in test".
+
+    Args:
+        condition: what is asked for.
+        nyquist: half of the lower of the data's and the model's sampling rate, Hz.
+    """
     others = {"zero": "the others zero", "repeat": "the others repeat the nearest", "derive": "the others derived"}
     parts = []
     if len(condition.leads) < 12:
@@ -284,6 +289,10 @@ def words(condition: Condition) -> str:
     if disturbances:
         where = "in test" if condition.disturbed == "test" else "in all splits"
         parts.append(f"{', '.join(disturbances)} {where}")
+    if condition.powerline is not None and not noise.hum_frequencies(condition.mains, nyquist):
+        parts.append(
+            f"the power line is not seen at up to {2 * condition.mains:g} samples a second: it changes nothing"
+        )
     return "; ".join(parts)
 
 

@@ -19,9 +19,13 @@ from ecgjax.evaluation.bootstrap import Metric
 from ecgjax.evaluation.collect import Cell
 from ecgjax.evaluation.joint import joint
 from ecgjax.evaluation.limits import Kind, percentile
+from ecgjax.training.run_directory import FREE_FIELDS
 
 KINDS = ("baseline_wander", "powerline", "electrode_motion", "missing", "swap")
 AXES = ("leads", *KINDS, "combined")
+# Of a config, what may differ between the points of one curve.
+_UNCOMPARED = {*FREE_FIELDS, "signal", "seed", "weights", "interval", "save_crops", "task"}
+_UNCOMPARED_OF_DATA = {"store", "placement", "labels", "seed"}
 _METRICS: tuple[Metric, ...] = ("auroc", "mae")
 
 
@@ -42,10 +46,11 @@ def rows(
         replicates: of the bootstrap.
         seed: of that.
         unit: what is resampled, "record" or "patient".
-        kind: of the values' intervals; those of differences are percentile intervals.
+        kind: of the intervals of single runs; those of means and differences are percentile intervals.
 
     Raises:
-        UserError: two runs of one model, mode, condition and seed, or runs of a task on other data or records.
+        UserError: two runs of one model, mode, condition and seed, runs of one model and mode that were trained
+            differently, or runs of a task on other data or records.
     """
     found: list[dict[str, Any]] = []
     for (task, metric, _), members in _by_task(cells).items():
@@ -67,6 +72,7 @@ def _of_task(
     task: str, metric: Metric, cells: list[Cell], level: float, replicates: int, seed: int, unit: str, kind: Kind
 ) -> list[dict[str, Any]]:
     first = cells[0]
+    trained: dict[tuple[str, str], Cell] = {}
     by_run: dict[str, Cell] = {}
     scores: dict[str, NDArray[np.float32]] = {}
     reference = first.predictions()
@@ -80,6 +86,12 @@ def _of_task(
                     f"{first.key} and {cell.key} are both task {task}, but on other data ({what} {first.data[what]} "
                     f"and {cell.data[what]}); leave one out (config.exclude)"
                 )
+        other = trained.setdefault(_line(cell), cell)
+        if changed := _trained_otherwise(other, cell):
+            raise UserError(
+                f"{other.key} and {cell.key} are both {cell.model}, mode {cell.mode}, but with other {changed}; leave "
+                "one out (config.exclude)"
+            )
         name = json.dumps([*_line(cell), _signal(cell), cell.seed], sort_keys=True)
         if name in by_run:
             raise UserError(
@@ -140,6 +152,20 @@ def _of_task(
         }
         made.append(row)
     return sorted(made, key=_place)
+
+
+def _trained_otherwise(a: Cell, b: Cell) -> str | None:
+    """What differs between two runs beside their signals and seeds."""
+    if a.weights != b.weights:
+        return "weights"
+    configs = [
+        {key: value for key, value in cell.config.items() if key not in _UNCOMPARED}
+        | {"data": {k: v for k, v in cell.config.get("data", {}).items() if k not in _UNCOMPARED_OF_DATA}}
+        for cell in (a, b)
+    ]
+    # A field that only one has is of another version of ecgjax.
+    changed = [key for key in configs[0] if key in configs[1] and configs[0][key] != configs[1][key]]
+    return f"config.{changed[0]}" if changed else None
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:

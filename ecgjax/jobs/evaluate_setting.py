@@ -222,7 +222,8 @@ def announce(setting: Setting) -> None:
         print(f"left out  {short}: shorter than {max(subject.model.spec.seconds, subject.head_run.min_seconds):g} s")
     condition = conditions.parse(config.signal)
     if not condition.plain:
-        print(f"signal    {conditions.words(condition)}")
+        nyquist = min(data.store.sampling_rate, subject.model.spec.sampling_rate) / 2
+        print(f"signal    {conditions.words(condition, nyquist)}")
     print(f"model     {config.model}, {config.weights or 'random initialisation (config.weights names none)'}")
     length = f"{config.epochs} epochs of {setting.steps_per_epoch} steps"
     print(f"mode      {config.mode}, protocol {config.protocol}, {length}\n")

@@ -192,6 +192,9 @@ def test_what_results_say(store):
     assert np.shape(found["derivation"]["matrix"]) == (12, 12)
     assert list(found["derivation"]["explained"]) == list(CANONICAL)
     condition = parse({"leads": "I", "baseline_wander": 10.0, "swap": "RA/LA", "missing": 0.1, "policy": "repeat"})
-    assert conditions.words(condition) == (
+    assert conditions.words(condition, 50.0) == (
         "leads I, the others repeat the nearest; RA/LA swapped, baseline wander at 10 dB, 10 % lost in test"
+    )
+    assert conditions.words(parse({"powerline": 6.0, "disturbed": "all"}), 50.0) == (
+        "powerline at 6 dB in all splits; the power line is not seen at up to 100 samples a second: it changes nothing"
     )

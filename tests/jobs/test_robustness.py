@@ -119,6 +119,7 @@ def test_what_cannot_be_compared_is_refused(folder, tmp_path):
     for name, changes, message in (
         ("twice", {"signal": ONE}, "are both s4, mode scratch, seed 0, on the same signals"),
         ("other", {"fingerprint": "e" * 64, "seed": 7}, "but on other data"),
+        ("trained", {"config": {"epochs": 5}}, r"both s4, mode scratch, but with other config\.epochs"),
     ):
         write_run(tmp_path / name / "runs" / "x", "s4", "ptbxl_super", "scratch", signal=ONE)
         write_run(tmp_path / name / "runs" / "y", "s4", "ptbxl_super", "scratch", **changes)
