@@ -56,6 +56,21 @@ def get_config(choice: str = "") -> ConfigDict:
     config.data.features = "float32"
     config.data.placement = "auto"  # where signals lie: "device", "host", or the device if they fit
 
+    # Fewer leads, worse signals: docs/leads_and_noise.md. By default recordings are read as they are.
+    config.signal = ConfigDict()
+    config.signal.leads = "12"  # that are there: 12, 6 (limb), 4, 3, 2, one such as I or V2, or a list: I,II,V5
+    # What stands for the others: zero, repeat (the nearest), derive (exactly, else fitted in the training folds), or
+    # dropout (zero, and training sees random sets of leads).
+    config.signal.policy = "zero"
+    config.signal.swap = ""  # electrodes in each other's places, e.g. RA/LA or RA/LL,V1/V2
+    config.signal.baseline_wander = config_dict.placeholder(float)  # signal-to-noise ratio, dB; none: there is none
+    config.signal.powerline = config_dict.placeholder(float)
+    config.signal.mains = 50.0  # or 60; Hz
+    config.signal.electrode_motion = config_dict.placeholder(float)
+    config.signal.missing = 0.0  # share of each window's time in which all leads are lost
+    config.signal.disturbed = "test"  # where swap, noise and losses are: test, or all splits
+    config.signal.seed = 0  # of noise and random leads; none of the training's other draws
+
     # Training computes the insides of blocks again in its backward pass: less memory, about a third more arithmetic.
     config.remat = False
     config.epochs = head_run.epochs

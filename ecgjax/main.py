@@ -38,8 +38,8 @@ _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
 )
 
 JOBS = (
-    *("pretrain", "evaluate", "features", "label_efficiency", "similarity", "report", "sweep", "transfer", "audit"),
-    "saliency",
+    *("pretrain", "evaluate", "features", "label_efficiency", "robustness", "transfer", "similarity", "report"),
+    *("sweep", "audit", "saliency"),
     "compile_check",
 )
 

@@ -1,6 +1,7 @@
 """Batches for training and evaluation: iterators over plans, read ahead and moved to the devices."""
 
 import json
+from functools import partial
 
 import grain
 import jax
@@ -10,7 +11,7 @@ from absl import logging
 from ecgjax import distributed
 from ecgjax.data.batch_plans import BatchPlan, Crops, EvaluationPlan, Plan
 from ecgjax.data.crops import window_samples
-from ecgjax.data.cutter import Cutter, HostCrops, Placement, Protocol, make_cutter
+from ecgjax.data.cutter import Cutter, HostCrops, Item, Placement, Protocol, make_cutter
 from ecgjax.data.prefetch import prefetch_to_device
 from ecgjax.data.store import Store
 
@@ -135,6 +136,9 @@ def iterate(
     if cutter.dataset is not None and (np.asarray(cutter.dataset.first)[plan.rows] < 0).any():
         raise ValueError("the cutter was made for other rows than these")
     dataset = grain.MapDataset.source(plan)
+    steps = getattr(plan, "steps_per_epoch", None)
+    if cutter.condition is not None and steps is not None:
+        dataset = dataset.map_with_index(partial(_with_epoch, steps))
     if cutter.dataset is None:
         dataset = dataset.map(HostCrops(store, cutter.window))
     # No read threads: the one that moves the batches to the device reads them, ahead of the step.
@@ -142,6 +146,11 @@ def iterate(
     if cutter.dataset is not None and sharding is None:
         return iter(read)  # a few hundred bytes per batch, nothing to hide
     return prefetch_to_device(read, sharding)
+
+
+def _with_epoch(steps: int, step: int, item: Item) -> Item:
+    """The item with what tells an epoch's random leads from another's, and training from evaluation."""
+    return {**item, "epoch": np.full(item["record"].shape, step // steps, np.int32)}
 
 
 def _report(store: Store, dropped: np.ndarray, cutter: Cutter) -> None:

@@ -1,4 +1,4 @@
-"""From a batch's (record, start) to what a model reads: cut, scale, resample, in one jitted program.
+"""From a batch's (record, start) to what a model reads: cut, scale, resample, disturb, in one jitted program.
 
 The signals are either on the device, or stay in the store's memory maps, from where the host slices the crops (as
 stored, int16). What follows the cut is the same, so both give the same batches to the last bit.
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.data import device_dataset
+from ecgjax.data.conditions import Conditioner
 from ecgjax.data.crops import window_samples
 from ecgjax.data.device_dataset import DeviceDataset
 from ecgjax.data.resampling import output_samples, resample
@@ -21,7 +22,8 @@ from ecgjax.errors import UserError
 
 Item = dict[str, Any]
 """One batch: "record" and "start" (batch,) int32, "valid" (batch,) bool in evaluation, and, if the signals are not on
-the device, "crop" (batch, window, 12) as stored and "millivolt" (batch,) float32."""
+the device, "crop" (batch, window, 12) as stored and "millivolt" (batch,) float32; in training under a condition
+"epoch" (batch,) int32."""
 
 Placement = Literal["auto", "device", "host"]
 Protocol = Literal["default", "paper"]
@@ -29,12 +31,12 @@ Protocol = Literal["default", "paper"]
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=("dataset",),
+    data_fields=("dataset", "condition"),
     meta_fields=("window", "rate_in", "rate_out", "protocol"),
 )
 @dataclass(frozen=True)
 class Cutter:
-    """Cuts the crops of a batch and resamples them.
+    """Cuts the crops of a batch, resamples them, and leaves of them what a condition leaves.
 
     A pytree: pass it to the jitted step as an argument. Closed over, a data set would become a constant of the program.
 
@@ -44,6 +46,7 @@ class Cutter:
         rate_in: the data's sampling rate, Hz.
         rate_out: the model's sampling rate, Hz.
         protocol: "default": a missing sample counts as zero. "paper": so does every sample whose resampling it enters.
+        condition: leads that are there, and noise; None: recordings as they are.
     """
 
     dataset: DeviceDataset | None
@@ -51,6 +54,7 @@ class Cutter:
     rate_in: float
     rate_out: float
     protocol: Protocol = "default"
+    condition: Conditioner | None = None
 
     @property
     def samples(self) -> int:
@@ -66,7 +70,8 @@ class Cutter:
                 self.dataset, jnp.asarray(item["record"]), jnp.asarray(item["start"]), self.window
             )
         crop = resample(crop, self.rate_in, self.rate_out, nan="spread" if self.protocol == "paper" else "zero")
-        return jnp.where(jnp.isnan(crop), jnp.zeros_like(crop), crop)
+        crop = jnp.where(jnp.isnan(crop), jnp.zeros_like(crop), crop)
+        return crop if self.condition is None else self.condition(crop, item, self.rate_in, self.rate_out)
 
 
 def make_cutter(
@@ -79,6 +84,7 @@ def make_cutter(
     protocol: Protocol = "default",
     device_bytes: int | None = None,
     sharding: jax.sharding.Sharding | None = None,
+    condition: Conditioner | None = None,
 ) -> Cutter:
     """Puts the signals in their place and returns what cuts them.
 
@@ -93,6 +99,7 @@ def make_cutter(
         device_bytes: device memory they may take under "auto"; None is a share of what the device has.
         sharding: of the batches over devices, if there are several; every device gets all signals. A named
             sharding's mesh must have axes of type Auto.
+        condition: see `Cutter`.
 
     Raises:
         UserError: an unknown placement or protocol, or rates and seconds that leave no sample.
@@ -107,7 +114,9 @@ def make_cutter(
     if placement == "auto":
         placement = "device" if device_dataset.fits(store, rows, device_bytes) else "host"
     dataset = device_dataset.load(store, rows, _replicated(sharding)) if placement == "device" else None
-    return Cutter(dataset, window, store.sampling_rate, rate_out, protocol)
+    if condition is not None and sharding is not None:
+        condition = jax.device_put(condition, _replicated(sharding))
+    return Cutter(dataset, window, store.sampling_rate, rate_out, protocol, condition)
 
 
 class HostCrops:

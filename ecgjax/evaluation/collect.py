@@ -124,13 +124,19 @@ class Collection:
     reports: list[Path]
 
 
-def collect(*folders: Path, exclude: Sequence[str] = (), rename: Mapping[str, str] | None = None) -> Collection:
+def collect(
+    *folders: Path,
+    exclude: Sequence[str] = (),
+    rename: Mapping[str, str] | None = None,
+    every_signal: bool = False,
+) -> Collection:
     """All runs below folders, at any depth, through links too.
 
     Args:
         *folders: where to look. A folder that is reached twice counts once.
         exclude: paths or keys, with * and ?, of runs to leave out.
         rename: the same to names under which the models of those runs are shown.
+        every_signal: evaluations on fewer leads or with noise too (`config.signal`), which are else left out.
 
     Raises:
         UserError: a folder that is none, or `exclude` or `rename` that fit no run.
@@ -147,7 +153,7 @@ def collect(*folders: Path, exclude: Sequence[str] = (), rename: Mapping[str, st
             excluded.append((key, "left out by config.exclude"))
             continue
         try:
-            found = _read_run(path, key)
+            found = _read_run(path, key, every_signal)
         except UserError as error:
             excluded.append((key, str(error)))
             continue
@@ -205,7 +211,7 @@ def _fits(pattern: str, path: Path, key: str) -> bool:
     return any(fnmatch(text, pattern.rstrip("/")) for text in (key, path.as_posix(), path.resolve().as_posix()))
 
 
-def _read_run(path: Path, key: str) -> Cell | tuple[str, dict[str, Any]]:
+def _read_run(path: Path, key: str, every_signal: bool) -> Cell | tuple[str, dict[str, Any]]:
     config = _read_json(path / CONFIG)
     job = config.get("job")
     if job not in ("evaluate", *OTHER_JOBS):
@@ -234,6 +240,8 @@ def _read_run(path: Path, key: str) -> Cell | tuple[str, dict[str, Any]]:
     if ratio != 1 or subset == "paper":
         share = "one record of each training patient" if ratio == 1 else f"a share of {ratio:g} of the training records"
         raise UserError(f"trained on {share} (for label efficiency); runs on all of them are compared")
+    if results.get("signal") and not every_signal:
+        raise UserError("on fewer leads or other signals (config.signal); configs/robustness.py compares such runs")
     environment = _read_json(path / ENVIRONMENT) if (path / ENVIRONMENT).is_file() else {}
     return Cell(path, key, results["model"], results, config, environment)
 

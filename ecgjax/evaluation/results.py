@@ -13,6 +13,8 @@ results.json (format 1):
     data                source, fingerprint, label_set, sampling_rate; synthetic: true if it is not real data; ratio,
                         subset, validation: share of the training records and how it was taken (ecgjax.data.subsets),
                         and whether validation records were "cut" as well or are "full"
+    signal              what was done to the recordings, null: nothing (ecgjax.data.conditions.describe): leads that
+                        were there, what stood for the others, noise with its signal-to-noise ratio in dB, swaps, losses
     records, left_out   per split: used, and shorter than the window or the task's minimum
     patients            per split: of the records used
     windows             test windows whose predictions were averaged per record

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import ecgjax
 from ecgjax import switches
+from ecgjax.data import conditions
 from ecgjax.data.crops import mean_by_record
 from ecgjax.data.cutter import Item
 from ecgjax.errors import UserError
@@ -178,6 +179,7 @@ def write(
                 "subset": config.data.subset,
                 "validation": config.data.validation,
             },
+            "signal": _signal(subject),
             "records": {split: len(selected) for split, selected in data.rows.items()},
             "patients": data.patients(),
             "left_out": data.left_out,
@@ -193,6 +195,13 @@ def write(
     cell_values.keep(directory.path)
     if config.figures:
         evaluation_report.draw(directory.path)
+
+
+def _signal(subject: Subject) -> dict[str, Any] | None:
+    """What was done to the recordings; None: nothing."""
+    condition = conditions.parse(subject.config.signal)
+    rates = subject.data.store.sampling_rate, subject.model.spec.sampling_rate
+    return None if condition.plain else conditions.describe(condition, min(rates) / 2, subject.moments)
 
 
 def save_weights(subject: Subject, params: dict[str, Any], rest: dict[str, Any]) -> None:

@@ -9,8 +9,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ecgjax import switches
+from ecgjax.data import conditions
 from ecgjax.data.batches import training_iterator
 from ecgjax.data.cutter import Cutter, make_cutter
+from ecgjax.data.lead_moments import Moments, training_moments
+from ecgjax.data.store import Store
 from ecgjax.errors import UserError
 from ecgjax.evaluation import labelled, metrics
 from ecgjax.evaluation.labelled import Labelled
@@ -32,6 +35,7 @@ class Subject(NamedTuple):
     reported: tuple[Task, ...]
     model: Model
     data: Labelled
+    moments: Moments | None = None  # of the training folds' leads, where some are derived by them
 
 
 class Setting(NamedTuple):
@@ -71,6 +75,13 @@ class Parts:
         options = {"ratio": own.ratio, "method": own.subset, "validation": own.validation, "seed": config.seed}
         return self._once(("subset", id(data), *options.values()), lambda: labelled.take(data, **options))
 
+    def moments(self, config: ConfigDict, store: Store) -> Moments | None:
+        """How leads go together in the training folds, where the config's condition derives leads by it."""
+        condition = conditions.parse(config.signal)
+        if condition.policy != "derive" or len(condition.leads) == 12:
+            return None
+        return self._once(("moments", store.fingerprint), lambda: training_moments(store))
+
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
         if key not in self._found:
             self._found[key] = make()
@@ -94,6 +105,12 @@ def check(config: ConfigDict) -> None:
         )
     if config.data.seed is not None and config.data.seed < 0:
         raise UserError(f"config.data.seed is {config.data.seed}; expected 0 or more, or none")
+    condition = conditions.parse(config.signal)
+    if mode.exact and condition.draws:
+        raise UserError(
+            f"config.signal.policy is {config.signal.policy!r} in mode {config.mode}; expected zero, repeat or derive: "
+            "every window is read once, so that no leads are drawn"
+        )
     metrics.check_choice("config.interval.unit", config.interval.unit, ("record", "patient"))
     metrics.check_choice("config.interval.kind", config.interval.kind, ("percentile", "basic", "bca"))
     for name, least in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("seed", 0)):
@@ -136,7 +153,8 @@ def load(
             f"task {config.task}: none of the {len(data.classes)} classes of {data.store.path}, label set "
             f"{data.label_set!r}, belongs to it; expected classes like {', '.join(reported[0].columns[:4])}"
         )
-    return Subject(config, directory, head_run, reported, model, parts.subset(config, data))
+    moments = parts.moments(config, data.store)
+    return Subject(config, directory, head_run, reported, model, parts.subset(config, data), moments)
 
 
 def stream_seed(config: ConfigDict) -> int:
@@ -155,6 +173,7 @@ def cutter_of(subject: Subject, sharding: jax.sharding.Sharding | None = None) -
         seconds=spec.seconds,
         sampling_rate=spec.sampling_rate,
         sharding=sharding,
+        condition=conditions.conditioner(conditions.parse(config.signal), data.store, subject.moments),
     )
 
 
@@ -244,6 +263,10 @@ def announce_data(subject: Subject, length: str) -> None:
     if any(data.left_out.values()):
         short = ", ".join(f"{count:,} {split}" for split, count in data.left_out.items() if count)
         print(f"left out  {short}: shorter than {max(subject.model.spec.seconds, subject.head_run.min_seconds):g} s")
+    condition = conditions.parse(config.signal)
+    if not condition.plain:
+        nyquist = min(data.store.sampling_rate, subject.model.spec.sampling_rate) / 2
+        print(f"signal    {conditions.words(condition, nyquist)}")
     print(f"model     {config.model}, {config.weights or 'random initialisation (config.weights names none)'}")
     print(f"mode      {config.mode}, protocol {switches.name_of(config)}, {length}\n")
 

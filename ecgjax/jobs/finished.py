@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ecgjax import tasks
+from ecgjax.data import conditions
 from ecgjax.errors import UserError
 from ecgjax.evaluation.collect import CONFIG, DONE
 from ecgjax.training.run_directory import FREE_FIELDS
@@ -72,7 +73,8 @@ def _config(path: Path) -> Mapping[str, Any]:
 
 def _identity(config: Mapping[str, Any]) -> str:
     """Equal for configs of the same training: fields without a value and those that do not matter are left out."""
-    flat = _flat(config)
+    flat = {key: value for key, value in _flat(config).items() if not key.startswith("signal.")}
+    flat["signal"] = conditions.parse(config.get("signal") or {}).canonical()  # runs before there was one had none
     for place in _PLACES:
         if place in flat:
             flat[place] = str(Path(flat[place]).resolve())

@@ -51,6 +51,7 @@ from ecgjax.models import weights as weights_io
 from ecgjax.reporting import transfer_report
 from ecgjax.seen import saw
 from ecgjax.training.run_directory import RunDirectory
+from ecgjax.training.supervised import get_mode
 
 FORMAT, KIND = 1, "ecgjax transfer"
 TASK = "folder"  # every class of a store, of every length
@@ -75,6 +76,8 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
         return
     with directory.setting_up():
         evaluate_setting.check(_evaluation(config, directory.path, "none"))
+        if get_mode(config.mode).exact:
+            raise UserError(f"config.mode is {config.mode!r}; expected a mode with checkpoints, such as linear")
         places, rows = setting.read_places(config)
         setting.write_environment(directory, config, places, rows)
         _shared(places, config)  # Whether there is anything to do is better known before all signals are read.

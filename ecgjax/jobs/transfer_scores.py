@@ -8,7 +8,6 @@ from ml_collections import ConfigDict
 
 from ecgjax import tasks
 from ecgjax.data.crops import split_short, window_samples
-from ecgjax.data.cutter import make_cutter
 from ecgjax.data.store import Store, open_store
 from ecgjax.errors import UserError, disk_errors
 from ecgjax.evaluation import results
@@ -52,13 +51,15 @@ def predict(cell: ConfigDict, folder: Path, place: Place, others: Sequence[Place
         return
     path = training_path(folder, place.name)
     head_run, reported = tasks.get(cell.task)
-    model = Parts().model(cell)
+    parts = Parts()
+    model = parts.model(cell)
+    moments = parts.moments(cell, open_store(stores[place.name]))
     mesh = make_mesh(1, cell.batch_size)
     sharding = batch_sharding(mesh)
     program = best = None
     for other in todo:
         data = _test_data(open_store(stores[other.name]), place, other, model)
-        subject = Subject(cell, RunDirectory(path), head_run, reported, model, data)
+        subject = Subject(cell, RunDirectory(path), head_run, reported, model, data, moments)
         if program is None or best is None:
             program = evaluate_setting.build(subject, mesh)
             with Checkpoints(path / "checkpoints") as checkpoints:
@@ -67,15 +68,7 @@ def predict(cell: ConfigDict, folder: Path, place: Place, others: Sequence[Place
                 raise UserError(
                     f"{path / 'checkpoints'}: no best checkpoint; expected one (remove {path} to train again)"
                 )
-        cutter = make_cutter(
-            data.store,
-            data.rows["test"],
-            placement=cell.data.placement,
-            protocol="paper" if cell.protocol == "paper" else "default",
-            seconds=model.spec.seconds,
-            sampling_rate=model.spec.sampling_rate,
-            sharding=sharding,
-        )
+        cutter = evaluate_setting.cutter_of(subject, sharding)
         print(f"testing {place.name} on {other.name}: {len(data.rows['test']):,} records", flush=True)
         scores = evaluate.predict(subject, program, cutter, best.state, "test", sharding)
         columns = [i for i, term in enumerate(data.classes) if term in other.mapped.terms]

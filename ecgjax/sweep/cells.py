@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from configs.evaluate import get_config
 from ecgjax import models, numerics, plugins, switches, tasks
-from ecgjax.data import embedded
+from ecgjax.data import conditions, embedded
 from ecgjax.data.store import read_meta
 from ecgjax.errors import UserError
 from ecgjax.models import weights as weights_io
@@ -100,6 +100,7 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
         settings["weights"] = str(Path(weights) / settings["model"])
     if stores is not None and settings["data.store"] is None and head_run.source != "synthetic":
         settings["data.store"] = str(Path(stores) / head_run.source)
+    condition = conditions.parse({key[7:]: value for key, value in settings.items() if key.startswith("signal.")})
     stored, sha256 = _card(settings["model"], settings["weights"])
     arguments, spec = _arguments(settings, stored)
     identity: dict[str, Any] = {
@@ -108,8 +109,10 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
             **{
                 key: value
                 for key, value in settings.items()
-                if key not in _PLACES and key.split(".")[0] not in (*FREE_FIELDS, "model_arguments")
+                if key not in _PLACES and key.split(".")[0] not in (*FREE_FIELDS, "model_arguments", "signal")
             },
+            # Nothing of a plain one: a cell has the name that it had before there were others.
+            **{f"signal.{key}": value for key, value in condition.canonical().items()},
             "data.labels": settings["data.labels"] or head_run.label_set,
             "data.seed": _stream(settings),
         },
@@ -128,7 +131,7 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
         group = hashed({"exact": _pooled(identity)})
     else:
         group = name if mode.trains_encoder else hashed(_shared(identity, spec, head_run))
-    fixed = settings["data.crops"] == "fixed" and not mode.trains_encoder
+    fixed = settings["data.crops"] == "fixed" and not mode.trains_encoder and not condition.draws
     return Cell(name, dict(point), settings, identity, group, hashed(_pooled(identity)) if fixed else None)
 
 
@@ -160,6 +163,7 @@ def _shared(identity: dict[str, Any], spec: ModelSpec, run: HeadRun) -> dict[str
     return {
         **{name: config[name] for name in (*names, "data.seed", "data.crops", "data.features", "data.placement")},
         "seed": config["seed"] if chosen or identity["weights"] is None else None,  # the encoder is drawn by it too
+        **signal(identity),
         **{name: identity[name] for name in ("numerics", "arguments", "weights", "data")},
         **_switched(config, "missing_samples", "last_crop_start"),
         # What leaves records out, or picks a share of them by their labels.
@@ -177,11 +181,17 @@ def _pooled(identity: dict[str, Any]) -> dict[str, Any]:
         **{name: identity[name] for name in ("numerics", "arguments", "weights", "data")},
         "seed": config["seed"] if identity["weights"] is None else None,
         **_switched(config, "missing_samples"),
+        **signal(identity),
     }
 
 
 def _switched(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {key: config[key] for name in names if (key := f"switches.{name}") in config}
+
+
+def signal(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an identity, what is done to recordings; empty: nothing."""
+    return {key: value for key, value in identity["config"].items() if key.startswith("signal.")}
 
 
 def _stream(settings: Mapping[str, Any]) -> int:

@@ -118,7 +118,9 @@ def least_seconds(work: Work, chip: Chip) -> float:
 
 
 def same_windows(cell: Cell) -> bool:
-    """Whether training sees the same windows in every epoch: fixed crops, or records of exactly one window."""
+    """Whether training sees the same in every epoch: fixed crops, or records of exactly one window, of fixed leads."""
+    if cell.identity["config"].get("signal.policy") == "dropout":
+        return False
     arguments = json.dumps(cell.identity["arguments"], sort_keys=True)
     about = meta(cell.identity["run"]["source"], cell.settings["data.store"])
     window = int(encoder_of(cell.model, arguments).spec.seconds * about["sampling_rate"])

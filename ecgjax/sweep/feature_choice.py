@@ -24,7 +24,7 @@ from ecgjax.data.feature_cache import KINDS, Kind
 from ecgjax.errors import UserError
 from ecgjax.models.heads import READS
 from ecgjax.sweep import costs
-from ecgjax.sweep.cells import Cell, hashed
+from ecgjax.sweep.cells import Cell, hashed, signal
 from ecgjax.sweep.costs import Cost, Work
 from ecgjax.sweep.units import NOTHING, Keeping, Unit, units
 from ecgjax.training.progress import clock
@@ -96,6 +96,7 @@ def key_of(cell: Cell) -> str:
             *(config[name] for name in ("model", "protocol", "data.features")),
             config["seed"] if identity["weights"] is None else None,
             *(config[name] for name in ("switches.missing_samples",) if name in config),
+            *filter(None, [signal(identity)]),
         ]
     )
 

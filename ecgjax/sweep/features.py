@@ -70,6 +70,7 @@ def identity_of(model: Model, weights: str | None, seed: int, store: Store, cutt
         "data": store.fingerprint,
         "crops": [cutter.window, cutter.rate_in, cutter.rate_out, cutter.protocol],
         "dtype": model.encoder.features,
+        **({} if cutter.condition is None else {"condition": cutter.condition.identity()}),
         # Float32 products are not the same on all kinds of devices.
         "platform": jax.default_backend(),
         "precision": jax.config.values["jax_default_matmul_precision"],

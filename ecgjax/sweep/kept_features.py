@@ -98,7 +98,8 @@ def keep(
         SystemExit: likewise.
     """
     parts = [features.windows_of(store, rows, cutter.window) for rows in evaluated]
-    repeated = [windows for plan in plans if (windows := plan.windows()) is not None]
+    draws = cutter.condition is not None and cutter.condition.dropout
+    repeated = [] if draws else [windows for plan in plans if (windows := plan.windows()) is not None]
     if len(plans) > 1 and len(repeated) < len(plans):
         raise ValueError("several plans that draw windows in every epoch")
     parts += [Windows(*windows) for windows in repeated]
