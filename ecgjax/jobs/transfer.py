@@ -37,14 +37,13 @@ from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 import ecgjax
-from ecgjax import atomic
+from ecgjax import atomic, switches
 from ecgjax.data.terms import Row, names
 from ecgjax.errors import UserError, disk_errors
 from ecgjax.evaluation import results, transfer
 from ecgjax.evaluation.predictions import Predictions, read_predictions
 from ecgjax.jobs import evaluate, evaluate_setting
 from ecgjax.jobs import transfer_setting as setting
-from ecgjax.jobs.evaluate_setting import ABSENT
 from ecgjax.jobs.transfer_scores import predict, predictions_path, training_path
 from ecgjax.jobs.transfer_setting import COMMON, Place
 from ecgjax.models import weights as weights_io
@@ -199,7 +198,7 @@ def _summarise(
             raise UserError(
                 f"{predictions_path(folder, train, test)}: other records than in {training_path(folder, test)}"
             )
-        options = {**config.interval.to_dict(), "seed": config.seed, "absent": ABSENT[config.protocol]}
+        options = {**config.interval.to_dict(), "seed": config.seed, "absent": switches.of(config).undefined_classes}
         groups = own.patient_id if options.pop("unit") == "patient" else None
         targets, scores = _columns(own, terms)
         reference = None if there is None else _columns(there, terms)[1]
