@@ -57,6 +57,7 @@ def get_config(choice: str = "") -> ConfigDict:
     # In steps; 0: once an epoch.
     config.validate_every = 0
     config.validation_records = 4096  # at most so many of the validation fold
+    config.monitor_records = 512  # of these, whose features' spread and rank tell of collapse; 0: not computed
     config.checkpoint_every = 100
     config.log_every = 10
     return config

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ecgjax.compilation.programs import Compilable
 from ecgjax.errors import UserError
 from ecgjax.jobs.pretrain_setting import SYNTHETIC, Data, Recipe, check, open_data, recipe
 from ecgjax.models import weights
-from ecgjax.pretraining import registry
+from ecgjax.pretraining import monitors, registry
 from ecgjax.pretraining import step as pretraining
 from ecgjax.pretraining.objective import Setup
 from ecgjax.training import optimiser, schedules
@@ -88,7 +89,7 @@ class _Training:
         clip = config.data.clip or None
         self.update = pretraining.make_update(self.mixture, adamw, clip)
         self.validate_batch = pretraining.make_validate(self.mixture, clip)
-        self.pooled = pretraining.make_pooled(self.mixture, clip)
+        self.monitor = pretraining.make_monitor(self.mixture, clip)
         self.state = self._place(pretraining.init(self.mixture, adamw, params, rest, key, memory))
 
     def _flops(self, setup: Setup) -> float | None:
@@ -255,11 +256,21 @@ class _Training:
         *sums, windows = np.asarray(totals, np.float64)
         values = [value / windows for value in sums]
         names = (f"validation_{name}" for name in ("loss", *self.mixture.metrics))
-        log.write(step, dict(zip(names, values, strict=True)))
+        log.write(step, dict(zip(names, values, strict=True)) | self._collapse())
         if not values[0] < self.best["loss"]:
             return False
         self.best = {"loss": values[0], "step": step}
         return True
+
+    def _collapse(self) -> dict[str, float]:
+        """Whether the features of validation crops still differ; nothing where the config does not ask."""
+        records = self.config.get("monitor_records", 0)
+        if not records:
+            return {}
+        moments = self._place(monitors.empty(self.mixture.encoder.spec.channels))
+        for item in islice(self._validation(), -(-records // self.config.batch_size)):
+            moments = self.monitor(self.state, self.data.cutter, item, moments)
+        return {f"feature_{name}": float(value) for name, value in monitors.spread(moments)._asdict().items()}
 
     def _crops(self) -> Iterator[jax.Array]:
         cut, clip = jax.jit(lambda cutter, item: cutter(item)), self.config.data.clip or math.inf

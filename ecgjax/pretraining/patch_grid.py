@@ -61,7 +61,8 @@ class PatchGrid(NamedTuple):
 
     def columns_of(self, patches_BRK: Array) -> Array:
         """The tokens of patches (..., K), ascending: (..., K * G) int32."""
-        tokens = patches_BRK[..., None] * self.group + jnp.arange(self.group, dtype=jnp.int32)
+        place = jnp.arange(self.group, dtype=jnp.int32).reshape((1,) * patches_BRK.ndim + (-1,))
+        tokens = patches_BRK[..., None] * self.group + place
         return tokens.reshape(*patches_BRK.shape[:-1], -1)
 
     def by_patch(self, tokens_BTC: Array) -> Array:

@@ -14,7 +14,11 @@ from ecgjax.pretraining.objective import Mixture, Part, Setup
 # Name -> module with OPTIONS (name -> default), check(encoder) and create(setup, options).
 _OBJECTIVES = {
     "cpc": "ecgjax.pretraining.cpc",
+    "jepa": "ecgjax.pretraining.joint_embedding",
+    "masked_autoencoder": "ecgjax.pretraining.masked_autoencoder",
+    "masked_clusters": "ecgjax.pretraining.masked_clusters",
     "supervised": "ecgjax.pretraining.supervised",
+    "wav2vec": "ecgjax.pretraining.wav2vec",
 }
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from ecgjax.data.cutter import Cutter, Item
+from ecgjax.pretraining import monitors
 from ecgjax.pretraining.objective import Batch, Mixture
 
 State = dict[str, Any]
@@ -126,15 +127,20 @@ def make_validate(mixture: Mixture, clip: float | None) -> Callable[..., jax.Arr
     return jax.jit(validate)
 
 
-def make_pooled(mixture: Mixture, clip: float | None) -> Callable[[State, Cutter, Item], jax.Array]:
-    """The jitted `pooled(state, cutter, item)`: (batch, channels) of crops as evaluations see them, nothing masked."""
+def make_monitor(
+    mixture: Mixture, clip: float | None
+) -> Callable[[State, Cutter, Item, monitors.Moments], monitors.Moments]:
+    """The jitted `monitor(state, cutter, item, moments)`: moments with the pooled features of a batch's valid windows.
 
-    def pooled(state: State, cutter: Cutter, item: Item) -> jax.Array:
+    The encoder reads crops as evaluations give them, nothing masked.
+    """
+
+    def monitor(state: State, cutter: Cutter, item: Item, moments: monitors.Moments) -> monitors.Moments:
         x = _clip(cutter(item), clip)[:, : mixture.samples]
         variables = {"params": state["params"]["encoder"], **state["rest"]}
-        return mixture.encoder.apply(variables, x)[0].pooled.astype(jnp.float32)
+        return monitors.add(moments, mixture.encoder.apply(variables, x)[0].pooled, jnp.asarray(item["valid"]))
 
-    return jax.jit(pooled)
+    return jax.jit(monitor)
 
 
 def _facts(facts: Facts | None, item: Item) -> dict[str, jax.Array]:

@@ -1,0 +1,101 @@
+"""Masked cluster prediction against its definition in loops."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ecgjax.errors import UserError
+from ecgjax.models.s4 import S4Stack
+from ecgjax.pretraining import descriptors, masked_clusters
+from tests.pretraining import small
+
+PATCH = 30  # 0.3 s at 100 Hz
+
+
+def describe(x):
+    """Sixteen figures of one stretch of signal, in float64."""
+    x = np.asarray(x, np.float64)
+    steps = np.diff(x)
+    crossings = np.diff(np.sign(x - x.mean()) > 0) != 0
+    power = np.abs(np.fft.rfft(x))[1:] ** 2 / len(x) ** 2
+    edges = np.round(np.linspace(0, len(power), 9)).astype(int)
+    bands = [np.log(power[a:b].mean() + 1e-6) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return np.array([x.mean(), x.std(), x.min(), x.max(), x[0], x[-1], np.abs(steps).mean(), crossings.mean(), *bands])
+
+
+@pytest.mark.parametrize("samples", [17, 30, 64])
+def test_descriptors(samples):
+    x = np.random.default_rng(0).standard_normal((2, 3, samples)).astype(np.float32)
+    found = descriptors.describe(jnp.asarray(x))
+    expected = np.array([[describe(row) for row in rows] for rows in x])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_too_short_patches():
+    with pytest.raises(UserError, match="16 samples; expected at least 17"):
+        descriptors.describe(jnp.zeros((1, 16)))
+    with pytest.raises(UserError, match=r"patches of 10 samples; .*masked_clusters\.seconds"):
+        mixture = small.make("masked_clusters", "s4")
+        masked_clusters.create(
+            masked_clusters.Setup(mixture.encoder, 200, 1), {**masked_clusters.OPTIONS, "seconds": 0.1}
+        )
+
+
+def label(memory, described):
+    """The nearest centre of one standardised description of length 1."""
+    row = (described - np.asarray(memory["mean"])) / np.asarray(memory["scale"])
+    row = row / np.linalg.norm(row)
+    return int(np.argmin([np.sum((row - centre) ** 2) for centre in np.asarray(memory["centres"])]))
+
+
+def test_loss_and_gradient_are_those_of_the_definition():
+    mixture = small.make("masked_clusters", "s4")
+    params, memory, batch = small.start(mixture, records=2)
+    objective = mixture.parts[0].objective
+    mask = np.asarray(objective.view(params["head"], memory, batch.x, batch.key).about)[:, 0]
+    assert mask.shape == (2, 8)  # 250 samples in patches of 30
+    assert ((mask.sum(1) == 2) | (mask.sum(1) == 3)).all()  # 0.33 x 8 = 2.6
+
+    def slow(params):
+        encoder, head = params["encoder"], params["head"]
+        tokens = batch.x @ encoder["projection"]["kernel"][0] + encoder["projection"]["bias"][None, None]
+        hidden = np.zeros((2, 250, 1), bool)
+        for b, p in zip(*np.nonzero(mask), strict=True):
+            hidden[b, p * PATCH : (p + 1) * PATCH] = True
+        tokens = jnp.where(jnp.asarray(hidden), head["mask_vector"][None, None], tokens)
+        stack = S4Stack(1, 250, 8, True, 0.0)
+        said, _ = stack.apply({"params": encoder["stack"], "buffers": batch.rest["buffers"]["stack"]}, tokens, False)
+        total = 0.0
+        for b in range(2):
+            entropies = []
+            for p in np.flatnonzero(mask[b]):
+                stretch = np.asarray(batch.x)[b, p * PATCH : (p + 1) * PATCH]
+                wanted = label(memory, np.concatenate([describe(lead) for lead in stretch.T]))
+                vector = said[b, p * PATCH : (p + 1) * PATCH].mean(0) @ head["kernel"] + head["bias"]
+                cosines = [
+                    jnp.dot(vector, code) / (jnp.linalg.norm(vector) * jnp.linalg.norm(code))
+                    for code in head["codebook"]
+                ]
+                logits = jnp.stack(cosines) / 0.1
+                entropies.append(jax.nn.logsumexp(logits) - logits[wanted])
+            total = total + sum(entropies) / len(entropies)
+        return total / 2
+
+    value, gradient = small.loss_of(mixture, memory, batch)(params)
+    expected, expected_gradient = jax.jit(jax.value_and_grad(slow))(params)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    small.close(gradient, expected_gradient, 1e-3)
+
+
+def test_clusters_of_a_signal_are_found_again():
+    rng = np.random.default_rng(0)
+    kinds = rng.standard_normal((3, 4))
+    which = rng.integers(0, 3, (2, 40))
+    described = (5 * kinds[which] + 0.01 * rng.standard_normal((2, 40, 4)) + 7).astype(np.float32)
+    memory = masked_clusters.fit_clusters(lambda x: x, iter([jnp.asarray(described)]), 3, 1000)
+    labels = np.asarray(masked_clusters.assign(memory, jnp.asarray(described)))
+    assert len({(a, b) for a, b in zip(which.ravel(), labels.ravel(), strict=True)}) == 3
+    assert len(np.unique(labels)) == 3
+    with pytest.raises(UserError, match="90 clusters of 80 patches"):
+        masked_clusters.fit_clusters(lambda x: x, iter([jnp.asarray(described)]), 90, 1000)
