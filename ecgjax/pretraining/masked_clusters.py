@@ -1,10 +1,10 @@
 """Masked cluster prediction: the cluster of what is masked must be told from what is not, as HuBERT-ECG.
 
 Coppola et al. 2024, medRxiv 2024.11.14.24317328; Hsu et al. 2021, arXiv:2106.07447. Before the first step, k-means runs
-on descriptions of a sample of the training patches. First iteration: figures of the signal (`descriptors`). Later ones:
+on descriptions of a sample of the training patches. First iteration: 16 statistics of each lead (`descriptors`). Later ones:
 what an earlier run's encoder says of the patch (`teacher`, `layer`), with more clusters, e.g. 500.
 
-Differences from the authors' code: figures are standardised before they are brought to length 1, and so they are when
+Differences from the authors' code: descriptions are standardised before they are brought to length 1, and so they are when
 labels are assigned, too (theirs does that for the fit only); k-means is not of mini-batches; the number of masked
 patches is drawn per row; patches last about `seconds` whatever the encoder, see `patch_grid`.
 """
@@ -39,6 +39,9 @@ OPTIONS: dict[str, Any] = {
     "teacher": "",  # work directory of an earlier run, or weights of the same model: a later iteration
     "layer": "",  # tap of the teacher whose values are clustered; "": the context network's output
 }
+
+LEAST_SAMPLES = 16
+"""That a patch must have for its statistics to say something."""
 
 Describe = Callable[[Any, Array], Array]
 
@@ -153,17 +156,17 @@ def _described(grid: PatchGrid, setup: Setup, options: Mapping[str, Any]) -> tup
     if not options["teacher"]:
         if options["layer"]:
             raise UserError("objective masked_clusters: layer without teacher; expected the run whose layer it is")
-        if grid.samples < descriptors.LEAST_SAMPLES:
+        if grid.samples < LEAST_SAMPLES:
             raise UserError(
                 f"objective masked_clusters: patches of {grid.samples} samples; expected at least "
-                f"{descriptors.LEAST_SAMPLES}: a longer config.options.masked_clusters.seconds"
+                f"{LEAST_SAMPLES}: a longer config.options.masked_clusters.seconds"
             )
 
         def from_signal(memory: Any, x: Array) -> Array:
-            found = descriptors.describe(grid.signals(x))  # (B, R, P, leads, 16)
+            found = descriptors.statistics(grid.signals(x))  # (B, R, P, leads, 16)
             return found.reshape(len(found), grid.rows * grid.patches, -1)
 
-        return from_signal, grid.values * 2 * descriptors.BANDS, None
+        return from_signal, grid.values * len(descriptors.STATISTICS), None
     teacher = _load(options["teacher"], setup.encoder)
 
     def read(variables: Any, x: Array) -> Array:

@@ -17,12 +17,12 @@ class Moments(NamedTuple):
     """Sums over records, part of a jitted program's state.
 
     Attributes:
-        count: records.
+        records: how many.
         mean: (D,).
         scatter: (D, D), sum of outer products of centred features.
     """
 
-    count: jax.Array
+    records: jax.Array
     mean: jax.Array
     scatter: jax.Array
 
@@ -71,17 +71,17 @@ def add(moments: Moments, x_BD: jax.Array, valid_B: jax.Array | None = None) -> 
 
 def merge(first: Moments, second: Moments) -> Moments:
     """The moments of both, e.g. of two hosts."""
-    count = first.count + second.count
-    share, between = second.count / jnp.maximum(count, 1), second.mean - first.mean
-    scatter = first.scatter + second.scatter + first.count * share * jnp.outer(between, between)
+    count = first.records + second.records
+    share, between = second.records / jnp.maximum(count, 1), second.mean - first.mean
+    scatter = first.scatter + second.scatter + first.records * share * jnp.outer(between, between)
     return Moments(count, first.mean + share * between, scatter)
 
 
 @jax.jit
 def spread(moments: Moments) -> Spread:
     """The figures of all records so far; an eigendecomposition of D x D numbers, so not for every step."""
-    known = moments.count >= 2
-    covariance = moments.scatter / jnp.maximum(moments.count, 1)
+    known = moments.records >= 2
+    covariance = moments.scatter / jnp.maximum(moments.records, 1)
     std = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), 0))
     eigenvalues = jnp.linalg.eigvalsh(covariance)
     # Rounding of sums about the mean makes directions of its own, relative to the largest one and to the mean.

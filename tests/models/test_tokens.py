@@ -44,7 +44,8 @@ def test_tokens_that_are_left_out_are_as_if_the_record_were_shorter(model):
     np.testing.assert_allclose(found.pooled, expected.pooled, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", sorted(MODELS))
+# Not ecg_fm, whose extractor normalises over time, so that all of the signal is in every token.
+@pytest.mark.parametrize("model", sorted(MODELS.keys() - {"ecg_fm"}))
 def test_masked_tokens_say_nothing(model):
     encoder, variables, x = make(model)
     leads = len(encoder.spec.leads)
@@ -53,8 +54,7 @@ def test_masked_tokens_say_nothing(model):
     mask[:, :, columns // 2 :] = True
     edit = Edit(jnp.asarray(mask.reshape(2, -1)), jnp.full(encoder.spec.channels, 0.5))
     apply = jax.jit(lambda v, x: encoder.apply(v, x, edit=edit)[0].sequence)
-    # An extractor whose first layer normalises over time sees all of the signal; so a change that has no mean there.
-    other = x.at[:, -encoder.tokens.stride :].multiply(-1.0) if not model == "ecg_fm" else x
+    other = x.at[:, -encoder.tokens.stride :].multiply(-1.0)
     np.testing.assert_array_equal(apply(variables, other), apply(variables, x))
     assert not np.array_equal(apply(variables, x.at[:, : encoder.tokens.stride].multiply(-1.0)), apply(variables, x))
 

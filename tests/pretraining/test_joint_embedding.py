@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from ecgjax.errors import UserError
+from ecgjax.models import registry
 from ecgjax.models.attention import Block
 from ecgjax.models.layers import LayerNorm
 from ecgjax.models.positional import sine_cosine
 from ecgjax.models.tokens import Edit
 from ecgjax.pretraining import joint_embedding
+from ecgjax.pretraining.objective import Setup
 from tests.pretraining import small
 
 
@@ -76,8 +78,6 @@ def test_the_teacher_follows_the_encoder():
 
 
 def test_wrong_options():
+    setup, options = Setup(registry.create("s4", width=8), 250, 1), {**joint_embedding.OPTIONS, "mask": "blocks"}
     with pytest.raises(UserError, match="mask is 'blocks'; expected block or random"):
-        joint_embedding.create(
-            joint_embedding.Setup(small.make("jepa", "s4").encoder, 250, 1),
-            {**joint_embedding.OPTIONS, "mask": "blocks"},
-        )
+        joint_embedding.create(setup, options)

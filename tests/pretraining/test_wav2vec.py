@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecgjax.pretraining import info_nce
+from ecgjax.pretraining import info_nce, registry
+from ecgjax.pretraining.objective import Setup
 from tests.pretraining import small
 
 
@@ -69,9 +70,6 @@ def test_loss_is_that_of_the_definition():
 def test_the_extractor_gets_a_tenth_of_its_gradient_and_the_clock_runs():
     mixture = small.make("wav2vec", "ecg_cpc")
     params, memory, batch = small.start(mixture, records=2)
-    from ecgjax.pretraining import registry
-    from ecgjax.pretraining.objective import Setup
-
     options = {"wav2vec": {**small.OPTIONS["wav2vec"], "extractor_gradient": 1.0}}
     whole = registry.create("wav2vec", Setup(mixture.encoder, mixture.samples, 10), options)
     (value, tenth), (same, full) = (small.loss_of(m, memory, batch)(params) for m in (mixture, whole))
