@@ -37,7 +37,10 @@ _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
     "heartbeat_timeout", 100, "Seconds after which a silent process is given up, and the run with it."
 )
 
-JOBS = ("pretrain", "evaluate", "features", "label_efficiency", "similarity", "report", "sweep", "compile_check")
+JOBS = (
+    *("pretrain", "pretrain_ablation", "evaluate", "features", "label_efficiency"),
+    *("similarity", "report", "sweep", "compile_check"),
+)
 
 
 def run(config: ConfigDict, workdir: Path | str | None) -> None:

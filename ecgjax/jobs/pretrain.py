@@ -31,6 +31,7 @@ from ecgjax.training.run_directory import RunDirectory
 GROUPS = (("head", ("head/",)), ("predictor", ("encoder/predictor/",)), ("encoder", ("encoder/encoder/",)))
 LAYERWISE = {"head": 1.0, "predictor": 0.1, "encoder": 0.01}
 ONE_RATE = (("head", ("head/",)), ("encoder", ("encoder/",)))
+UNKNOWN = 10**9  # updates, for schedules of programs that are only lowered
 FLOPS_OF = "cuda"  # whose forms of the operations a budget counts, wherever the run is: attention without loops
 
 
@@ -65,39 +66,46 @@ class _Training:
         samples = data.cutter.samples // registry.segments(chosen.objective)
         encoder, self.kept = chosen.create(samples)
         targets = data.targets(config.data.labels) if "labels" in config.data else None
-        setup = Setup(encoder, samples, 1, targets)
+        by_flops = "budget" in config and config.budget.flops is not None
         self.flops_per_step: float | None = None
+        self.steps = UNKNOWN if by_flops else self._steps()
+        self._build(Setup(encoder, samples, self.steps, targets))
         if "budget" in config:
-            self.flops_per_step = self._flops(setup)
-        self.steps = self._steps()
-        self._build(setup._replace(steps=self.steps))
+            self.flops_per_step = self._flops()
+        if by_flops:
+            self.steps = self._steps()
+            self._build(Setup(encoder, samples, self.steps, targets))
+        self.state = self._place(self._initial())
         self.best: dict[str, float] = {"loss": math.inf, "step": 0}
         self.rates: list[float] = []  # records/s of each log interval without compilation, validation or checkpoint
 
     def _build(self, setup: Setup) -> None:
+        """The programs; nothing is computed."""
         config = self.config
         self.mixture = registry.create(self.recipe.objective, setup, self.recipe.options)
         known = {"targets": lambda: setup.targets, "patient": self.data.patients}
         self.facts = self._place({name: jnp.asarray(known[name]()) for name in self.mixture.facts})
-        init_key, key = jax.random.split(jax.random.key(config.seed))
-        params, rest, memory = pretraining.init_params(self.mixture, init_key)
+        params, *_ = jax.eval_shape(lambda: pretraining.init_params(self.mixture, jax.random.key(0)))
         groups, layerwise = (GROUPS, config.layerwise) if "layerwise" in config else (ONE_RATE, False)
         rates = {name: config.learning_rate * (LAYERWISE[name] if layerwise else 1.0) for name, _ in groups}
         labels, self.groups = optimiser.rate_groups(params, groups, rates)
         schedule = schedules.create(config.schedule, warmup=config.warmup_steps, total=setup.steps)
-        adamw = optimiser.adamw(labels, rates, config.weight_decay, schedule)
+        self.adamw = optimiser.adamw(labels, rates, config.weight_decay, schedule)
         clip = config.data.clip or None
-        self.update = pretraining.make_update(self.mixture, adamw, clip)
+        self.update = pretraining.make_update(self.mixture, self.adamw, clip)
         self.validate_batch = pretraining.make_validate(self.mixture, clip)
         self.monitor = pretraining.make_monitor(self.mixture, clip)
-        self.state = self._place(pretraining.init(self.mixture, adamw, params, rest, key, memory))
 
-    def _flops(self, setup: Setup) -> float | None:
+    def _initial(self) -> pretraining.State:
+        init_key, key = jax.random.split(jax.random.key(self.config.seed))
+        params, rest, memory = pretraining.init_params(self.mixture, init_key)
+        return pretraining.init(self.mixture, self.adamw, params, rest, key, memory)
+
+    def _flops(self) -> float | None:
         """Of one update over all devices, before the compiler."""
-        self._build(setup)
         item = {name: value for name, value in next(self._validation()).items() if name != "valid"}
-        arguments = (self.state, self.data.cutter, item, self.facts)
-        described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), arguments)
+        arguments = (jax.eval_shape(self._initial), self.data.cutter, item, self.facts)
+        described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arguments)
         program = Compilable("pretraining", self.update, described, (0,), self.config.batch_size)
         return unoptimised_flops(program, FLOPS_OF)
 

@@ -1,12 +1,12 @@
 """Masked cluster prediction: the cluster of what is masked must be told from what is not, as HuBERT-ECG.
 
 Coppola et al. 2024, medRxiv 2024.11.14.24317328; Hsu et al. 2021, arXiv:2106.07447. Before the first step, k-means runs
-on descriptions of a sample of the training patches. First iteration: 16 statistics of each lead (`descriptors`). Later ones:
-what an earlier run's encoder says of the patch (`teacher`, `layer`), with more clusters, e.g. 500.
+on descriptions of a sample of the training patches. First iteration: 16 statistics of each lead (`descriptors`). Later
+ones: what an earlier run's encoder says of the patch (`teacher`, `layer`), with more clusters, e.g. 500.
 
-Differences from the authors' code: descriptions are standardised before they are brought to length 1, and so they are when
-labels are assigned, too (theirs does that for the fit only); k-means is not of mini-batches; the number of masked
-patches is drawn per row; patches last about `seconds` whatever the encoder, see `patch_grid`.
+Differences from the authors' code: descriptions are standardised before they are brought to length 1, and both are done
+when labels are assigned, too (theirs does the latter for the fit only); k-means is not of mini-batches; the number of
+masked patches is drawn per row; patches last about `seconds` whatever the encoder, see `patch_grid`.
 """
 
 from collections.abc import Callable, Mapping

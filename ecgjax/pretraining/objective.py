@@ -93,7 +93,7 @@ class Objective(NamedTuple):
     loss: Callable[[Tree, Tree, Features, View, Batch], tuple[Array, dict[str, Array]]]
     view: Callable[[Tree, Tree, Array, Array], View] | None = None
     after_update: Callable[[Tree, Tree, Array], Tree] | None = None
-    fit: Callable[[Tree, "Callable[[], Any]"], Tree] | None = None
+    fit: Callable[[Tree, Callable[[], Any]], Tree] | None = None
     facts: tuple[str, ...] = ()
     segments: int = 1
     chance: float | None = None
@@ -140,7 +140,9 @@ class Mixture(NamedTuple):
         """Heads and memory; memory is {} where no objective has any."""
         if len(self.parts) == 1:
             return self.parts[0].objective.init(key, params)
-        made = {p.objective.name: p.objective.init(jax.random.fold_in(key, i), params) for i, p in self._numbered()}
+        made = {
+            p.objective.name: p.objective.init(jax.random.fold_in(key, i), params) for i, p in enumerate(self.parts)
+        }
         return {name: head for name, (head, _) in made.items()}, {name: m for name, (_, m) in made.items() if m}
 
     def losses(
@@ -159,7 +161,7 @@ class Mixture(NamedTuple):
         """
         rest, shared = batch.rest, None
         values, metrics = [], {}
-        for number, (objective, weight) in self._numbered():
+        for number, (objective, weight) in enumerate(self.parts):
             head, remembered = self._own(params["head"], objective), self._own(memory, objective)
             own = batch._replace(
                 x=batch.x[:, : self.samples * objective.segments],
@@ -193,7 +195,7 @@ class Mixture(NamedTuple):
                 memory = new if len(self.parts) == 1 else {**memory, objective.name: new}
         return memory
 
-    def fit(self, memory: Tree, crops: "Callable[[], Any]") -> Tree:
+    def fit(self, memory: Tree, crops: Callable[[], Any]) -> Tree:
         """Memory that is fitted to data before the first step; `crops` starts to yield batches of crops anew."""
         for part in self.parts:
             objective = part.objective
@@ -201,9 +203,6 @@ class Mixture(NamedTuple):
                 new = objective.fit(self._own(memory, objective), crops)
                 memory = new if len(self.parts) == 1 else {**memory, objective.name: new}
         return memory
-
-    def _numbered(self) -> list[tuple[int, Part]]:
-        return list(enumerate(self.parts))
 
     def _own(self, tree: Tree, objective: Objective) -> Tree:
         return tree if len(self.parts) == 1 else tree.get(objective.name, {})

@@ -51,7 +51,7 @@ def test_what_it_can_train_is_not_refused():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cpd", "objective 'cpd' is unknown .did you mean 'cpc'.; expected one of cpc, jepa"),
+        ("cpd", "objective 'cpd' is unknown .did you mean 'cpc'..; expected one of cpc, jepa"),
         ("cpc:0", "expected each name once, with a positive weight"),
         ("cpc+cpc", "expected each name once"),
         ("cpc:x", "positive weight"),
