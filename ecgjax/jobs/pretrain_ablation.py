@@ -82,13 +82,19 @@ def plan(points: Axes) -> tuple[dict[str, ConfigDict], dict[str, str]]:
 
 def _config(point: Mapping[str, Any]) -> ConfigDict:
     own = pretrain_config.get_config(f"objective={point['objective']},model={point['model']}")
-    try:
-        own.update_from_flattened_dict({field: value for field, value in point.items() if field not in OWN})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        detail = " ".join(str(part) for part in error.args).splitlines()[0]
-        raise UserError(
-            f"config.pretraining: {point['name']}: {detail}; expected fields of configs/pretrain.py"
-        ) from error
+    for field, value in point.items():
+        if field in OWN:
+            continue
+        *path, last = field.split(".")
+        node: Any = own
+        for part in path:
+            node = node.get(part) if isinstance(node, ConfigDict) else None
+        if not isinstance(node, ConfigDict) or last not in node:
+            raise UserError(f"config.pretraining: {point['name']}: no field {field} in configs/pretrain.py")
+        try:
+            node[last] = value
+        except TypeError as error:
+            raise UserError(f"config.pretraining: {point['name']}: {field} is {value!r}; {error}") from error
     return own
 
 

@@ -98,14 +98,14 @@ def test_a_sum_of_objectives_is_one_pass_of_the_encoder_and_the_sum_of_their_los
     assert memory == {}
     passes, apply = [], Encoder.apply
     monkeypatch.setattr(Encoder, "apply", lambda self, *a, **k: passes.append(1) or apply(self, *a, **k))
-    total, metrics, _ = jax.jit(lambda p: both.losses(p, memory, batch, None))(params)
+    total, metrics = small.losses_of(both, memory, batch)(params)
     assert len(passes) == 1
     single = {}
     for number, name in enumerate(("cpc", "supervised")):
         one = small.make(name, "ecg_cpc")
         own = {"encoder": params["encoder"], "head": params["head"][name]}
         key = batch.key if number == 0 else jax.random.fold_in(batch.key, number)
-        single[name] = one.losses(own, {}, batch._replace(key=key), None)[0]
+        single[name] = small.losses_of(one, {}, batch._replace(key=key))(own)[0]
         np.testing.assert_allclose(metrics[f"{name}_loss"], single[name], rtol=1e-5)
     np.testing.assert_allclose(total, 2 * single["cpc"] + 0.5 * single["supervised"], rtol=1e-5)
 
