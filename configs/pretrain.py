@@ -37,7 +37,7 @@ def get_config(choice: str = "") -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.stores = "synthetic"  # folders, separated by commas; "synthetic" is the embedded set
-    config.data.labels = config_dict.placeholder(str)  # label set for objective supervised; none: the only one
+    config.data.labels = config_dict.placeholder(str)  # for objective supervised; none: label set all, or the only one
     config.data.seconds = config_dict.placeholder(float)  # window that the encoder sees; none: the model's
     config.data.clip = 3.0  # mV; signals are clipped to +-clip (0: not at all)
     config.data.placement = "auto"  # where signals lie: "device", "host", or the device if they fit

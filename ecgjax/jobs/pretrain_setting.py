@@ -103,20 +103,20 @@ class Data(NamedTuple):
     sharding: NamedSharding | None
 
     def targets(self, label_set: str | None) -> np.ndarray | None:
-        """(records, classes) of the classification labels of a set; None: the only one there is, if there is one.
+        """(records, classes) of the classification labels of a set; None: "all", or the only one, if there is.
 
         Raises:
             UserError: no such set, or no classification label in it.
         """
         sets = self.store.label_sets()
-        if label_set is None and len(sets) != 1:
+        if label_set is None and len(sets) != 1 and "all" not in sets:
             return None
         if label_set is not None and label_set not in sets:
             raise UserError(
                 f"config.data.labels is {label_set!r}; expected one of {', '.join(sets) or 'no label set at all'} "
                 f"of {self.store.path}"
             )
-        name = sets[0] if label_set is None else label_set
+        name = label_set or ("all" if "all" in sets else sets[0])
         columns = np.array(self.store.kinds(name)) == "classification"
         if not columns.any():
             raise UserError(f"{self.store.path}: label set {name} has no classification label; expected some")

@@ -50,7 +50,10 @@ def create(setup: Setup, options: Mapping[str, Any]) -> Objective:
         UserError: the data has no labels.
     """
     if setup.targets is None:
-        raise UserError("objective supervised: config.data.labels names no label set of the stores; expected one")
+        raise UserError(
+            "objective supervised: config.data.labels names no label set; expected one of a single store (a union of "
+            "stores has none)"
+        )
     head_of = heads.create("linear", setup.encoder.spec.channels, setup.targets.shape[1])
 
     def init(key: Array, params: Any) -> tuple[Any, Any]:

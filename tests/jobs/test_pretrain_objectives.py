@@ -69,30 +69,6 @@ def test_a_run_with_a_teacher_that_is_stopped_ends_like_an_uninterrupted_one(sto
     np.testing.assert_array_equal(model.variables["params"]["patches"]["kernel"], student)
 
 
-def test_clusters_of_an_earlier_run_and_labels(store, tmp_path):
-    options = {"clusters": 4, "dimensions": 8, "fit_patches": 20, "seconds": 0.2}
-    options = {f"options.masked_clusters.{name}": value for name, value in options.items()}
-    small = {**SMALL, "budget.recordings": 8, "monitor_records": 0}
-    choice = "objective=masked_clusters+supervised:0.5,model=merl_vit"
-    pretrain.run(make_config(store, choice, **small, **options), tmp_path / "first")
-    again = {"options.masked_clusters.teacher": str(tmp_path / "first"), "options.masked_clusters.layer": "block_0"}
-    pretrain.run(make_config(store, choice, **small, **options, **again), tmp_path / "second")
-    results = json.loads((tmp_path / "second/results.json").read_text())
-    expected = results["masked_clusters_loss"] + 0.5 * results["supervised_loss"]
-    assert results["loss"] == pytest.approx(expected, rel=1e-5)
-    _, first = read_state(tmp_path / "first")
-    _, second = read_state(tmp_path / "second")
-    assert np.shape(first["memory"]["masked_clusters"]["centres"]) == (4, 12 * 16)
-    memory = second["memory"]["masked_clusters"]
-    assert np.shape(memory["centres"]) == (4, 16)
-    # The earlier encoder stays as it was, and is not the one that is trained now.
-    kept = memory["teacher"]["params"]["patches"]["kernel"]
-    np.testing.assert_array_equal(kept, first["params"]["encoder"]["patches"]["kernel"])
-    wrong = {**again, "options.masked_clusters.layer": "block_7"}
-    with pytest.raises(UserError, match=r"layer is 'block_7'; expected one of .*block_0"):
-        pretrain.run(make_config(store, choice, **small, **options, **wrong), tmp_path / "third")
-
-
 def steps(**budget):
     budget = {"epochs": 2.5, "recordings": None, "flops": None, **budget}
     config = make_config("nowhere", "")
@@ -118,7 +94,11 @@ def test_budgets():
         ("objective=masked_clusters,model=net1d", {}, "masked_clusters cannot train net1d"),
         ("", {"budget.recordings": 10, "budget.flops": 1e9}, "recordings and flops; expected one of them"),
         ("", {"budget.epochs": 0.0}, r"config\.budget\.epochs is 0.*; expected a positive number"),
-        ("objective=supervised", {"data.labels": "rhythm"}, "labels is 'rhythm'; expected one of sign of"),
+        (
+            "objective=supervised",
+            {"data.labels": "rhythm", "data.seconds": 1.0},
+            "labels is 'rhythm'; expected one of sign of",
+        ),
         ("objective=wav2vec", {}, r"no training record of at least 5 s"),
     ],
 )

@@ -12,10 +12,10 @@ from ecgjax.pretraining.objective import Batch, Mixture, Setup
 from ecgjax.pretraining.step import init_params
 
 MODELS: dict[str, dict[str, Any]] = {
-    "s4": {"width": 8, "layers": 1, "dropout": 0.0},
+    "s4": {"width": 8, "layers": 1, "seconds": 1.2, "dropout": 0.0},
     "ecg_cpc": {"width": 8, "layers": 1, "l_max": 240, "seconds": 2.0, "dropout": 0.0},
     "merl_vit": {"width": 16, "layers": 1, "heads": 2, "seconds": 2.0},
-    "st_mem": {"width": 16, "layers": 1, "heads": 2, "seconds": 2.1, "leads": ("I", "V1")},
+    "st_mem": {"width": 16, "layers": 1, "heads": 2, "seconds": 1.2, "leads": ("I", "V1")},
     "ecg_jepa": {"width": 16, "layers": 1, "heads": 2, "seconds": 2.0, "leads": ("I", "V1")},
     "ecg_fm": {"width": 16, "layers": 2, "heads": 2, "seconds": 2.0, "activation_dropout": 0.0},
 }
@@ -34,15 +34,15 @@ def make(objective: str, model: str, steps: int = 10, classes: int = 2, **argume
     return registry.create(objective, Setup(encoder, encoder.samples, steps, targets), OPTIONS)
 
 
-def start(mixture: Mixture, records: int = 3, train: bool = True) -> tuple[Any, Any, Batch]:
-    """Parameters, memory and a batch of noise, whose last record has one unknown label."""
+def start(mixture: Mixture, records: int = 3, train: bool = True, fit: bool = True) -> tuple[Any, Any, Batch]:
+    """Parameters, memory (fitted or as it was made) and a batch of noise, whose last record has one unknown label."""
     params, rest, memory = init_params(mixture, jax.random.key(0))
     rng = np.random.default_rng(0)
     x = rng.standard_normal((records, mixture.samples * mixture.segments, 12)).astype(np.float32)
     targets = np.array([[1, 0], [0, 0], [1, np.nan]], np.float32)[:records]
     facts = {"targets": jnp.asarray(targets), "patient": jnp.arange(records)}
     batch = Batch(jnp.asarray(x), facts, jnp.ones(records, bool), rest, jax.random.key(1), train)
-    return params, mixture.fit(memory, lambda: iter([batch.x])), batch
+    return params, mixture.fit(memory, lambda: iter([batch.x])) if fit else memory, batch
 
 
 def loss_of(mixture: Mixture, memory: Any, batch: Batch) -> Any:

@@ -31,14 +31,14 @@ def test_loss_and_gradient_are_those_of_the_definition(model):
     view = objective.view(params["head"], memory, batch.x, batch.key)
     mask = np.asarray(view.about)
     x = np.asarray(batch.x, np.float64)
-    if model == "st_mem":  # 2 leads of 7 patches of 75 samples; a patch is of one lead
-        assert mask.shape == (1, 2, 7)
-        assert (mask.sum(-1) == 6).all()
+    if model == "st_mem":  # 2 leads of 4 patches of 75 samples; a patch is of one lead
+        assert mask.shape == (1, 2, 4)
+        assert (mask.sum(-1) == 3).all()
         leads = [[0], [6]]
         samples, tokens = 75, 1
-    else:  # 8 patches of 30 samples of all leads
-        assert mask.shape == (1, 1, 8)
-        assert (mask.sum(-1) == 6).all()
+    else:  # 4 patches of 30 samples of all leads
+        assert mask.shape == (1, 1, 4)
+        assert (mask.sum(-1) == 3).all()
         leads = [list(range(12))]
         samples, tokens = 30, 30
 
@@ -55,7 +55,7 @@ def test_loss_and_gradient_are_those_of_the_definition(model):
                 kept = iter(visible)
                 rows = [None if h else next(kept) for h in hidden]
             else:
-                rows = [said[0, p * tokens : (p + 1) * tokens].reshape(-1) for p in range(8)]
+                rows = [said[0, p * tokens : (p + 1) * tokens].reshape(-1) for p in range(4)]
             out = decode(params["head"]["decoder"], rows, hidden)
             for p in np.flatnonzero(hidden):
                 wanted = x[0, p * samples : (p + 1) * samples][:, leads[r]]

@@ -8,7 +8,10 @@ import pytest
 from ecgjax.errors import UserError
 from ecgjax.models import registry
 from ecgjax.models.s4 import S4Stack
-from ecgjax.pretraining import masked_clusters
+from ecgjax.models.tokens import Edit
+from ecgjax.models.weights import save_weights
+from ecgjax.pretraining import masked_clusters, masked_prediction
+from ecgjax.pretraining import registry as objectives
 from ecgjax.pretraining.objective import Setup
 from tests.pretraining import small
 
@@ -41,20 +44,23 @@ def label(memory, described):
 
 def test_loss_and_gradient_are_those_of_the_definition():
     mixture = small.make("masked_clusters", "s4")
-    params, memory, batch = small.start(mixture, records=2)
+    params, memory, batch = small.start(mixture, records=2, fit=False)
+    rng = np.random.default_rng(1)
+    memory = {name: jnp.asarray(rng.uniform(0.5, 1.5, value.shape), jnp.float32) for name, value in memory.items()}
+    memory["centres"] -= 1.0
     objective = mixture.parts[0].objective
     mask = np.asarray(objective.view(params["head"], memory, batch.x, batch.key).about)[:, 0]
-    assert mask.shape == (2, 8)  # 250 samples in patches of 30
-    assert ((mask.sum(1) == 2) | (mask.sum(1) == 3)).all()  # 0.33 x 8 = 2.6
+    assert mask.shape == (2, 4)  # 120 samples in patches of 30
+    assert (mask.sum(1) == 2).all()  # 0.33 x 4 = 1.3, but at least 2
 
     def slow(params):
         encoder, head = params["encoder"], params["head"]
         tokens = batch.x @ encoder["projection"]["kernel"][0] + encoder["projection"]["bias"][None, None]
-        hidden = np.zeros((2, 250, 1), bool)
+        hidden = np.zeros((2, 120, 1), bool)
         for b, p in zip(*np.nonzero(mask), strict=True):
             hidden[b, p * PATCH : (p + 1) * PATCH] = True
         tokens = jnp.where(jnp.asarray(hidden), head["mask_vector"][None, None], tokens)
-        stack = S4Stack(1, 250, 8, True, 0.0)
+        stack = S4Stack(1, 120, 8, True, 0.0)
         said, _ = stack.apply({"params": encoder["stack"], "buffers": batch.rest["buffers"]["stack"]}, tokens, False)
         total = 0.0
         for b in range(2):
@@ -63,11 +69,8 @@ def test_loss_and_gradient_are_those_of_the_definition():
                 stretch = np.asarray(batch.x)[b, p * PATCH : (p + 1) * PATCH]
                 wanted = label(memory, np.concatenate([describe(lead) for lead in stretch.T]))
                 vector = said[b, p * PATCH : (p + 1) * PATCH].mean(0) @ head["kernel"] + head["bias"]
-                cosines = [
-                    jnp.dot(vector, code) / (jnp.linalg.norm(vector) * jnp.linalg.norm(code))
-                    for code in head["codebook"]
-                ]
-                logits = jnp.stack(cosines) / 0.1
+                lengths = jnp.linalg.norm(vector) * jnp.linalg.norm(head["codebook"], axis=1)
+                logits = head["codebook"] @ vector / lengths / 0.1
                 entropies.append(jax.nn.logsumexp(logits) - logits[wanted])
             total = total + sum(entropies) / len(entropies)
         return total / 2
@@ -89,3 +92,35 @@ def test_clusters_of_a_signal_are_found_again():
     assert len(np.unique(labels)) == 3
     with pytest.raises(UserError, match="90 clusters of 80 patches"):
         masked_clusters.fit_clusters(lambda x: x, iter([jnp.asarray(described)]), 90, 1000)
+
+
+def test_clusters_of_an_earlier_encoder(tmp_path):
+    mixture = small.make("masked_clusters", "merl_vit")
+    encoder, earlier = mixture.encoder, mixture.encoder.init(jax.random.key(5))
+    save_weights(tmp_path, encoder, earlier)
+    options = {**small.OPTIONS["masked_clusters"], "teacher": str(tmp_path), "layer": "block_0"}
+    setup = Setup(encoder, mixture.samples, 10)
+    mixture = objectives.create("masked_clusters", setup, {"masked_clusters": options})
+    params, memory, batch = small.start(mixture, train=False, fit=False)
+    centres = jax.random.normal(jax.random.key(3), (5, 16))
+    memory = {**memory, "centres": centres, "scale": jnp.full(16, 2.0)}
+    jax.tree.map(np.testing.assert_array_equal, memory["teacher"], earlier)
+    view = mixture.parts[0].objective.view(params["head"], memory, batch.x, batch.key)
+    assert view.about.shape == (3, 1, 6)  # 20 tokens of 0.1 s, three in a patch
+    read = jax.jit(lambda v, edit: encoder.apply(v, batch.x, edit=edit)[0].taps)
+    taught = np.asarray(read(earlier, Edit())["block_0"], np.float64)[:, :18].reshape(3, 6, 3, 16).mean(2)
+    labels = np.array([[label(memory, patch) for patch in record] for record in taught])
+    assert len(np.unique(labels)) > 2
+    said = read({"params": params["encoder"], **batch.rest}, view.edit)["context"][:, :18].reshape(3, 6, 3, 16)
+    projected = said.mean(2) @ params["head"]["kernel"] + params["head"]["bias"][None, None]
+    logits = masked_prediction.logits(projected, params["head"]["codebook"])
+    expected, _ = masked_prediction.record_losses(logits, jnp.asarray(labels), view.about[:, 0])
+    np.testing.assert_allclose(small.losses_of(mixture, memory, batch)(params)[0], expected, rtol=1e-4)
+
+    with pytest.raises(UserError, match=r"layer is 'block_7'; expected one of .*block_0"):
+        objectives.create("masked_clusters", setup, {"masked_clusters": {**options, "layer": "block_7"}})
+    other = Setup(registry.create("s4", width=8, layers=1), 250, 10)
+    with pytest.raises(UserError, match="holds a merl_vit; expected a s4 alike"):
+        objectives.create("masked_clusters", other, {"masked_clusters": options})
+    with pytest.raises(UserError, match="layer without teacher"):
+        objectives.create("masked_clusters", setup, {"masked_clusters": {"layer": "block_0"}})
