@@ -17,6 +17,7 @@ first positions, where theirs fails.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -154,6 +155,6 @@ def create(
         contract=contract,
         steps=steps,
     )
-    sizes = {"width": width, "layers": layers, "heads": heads}
+    sizes: dict[str, Any] = {"width": width, "layers": layers, "heads": heads}
     arguments = {"contract": contract, "leads": tuple(leads), "seconds": seconds, "dtype": dtype, **sizes}
     return Encoder(spec, EcgJepa(rows, **sizes), arguments, tokens=Tokens(PATCH, PATCH, "leads", drops="shared"))

@@ -144,7 +144,7 @@ class Encoder:
         """
         x = self.prepared(x)
         x = x.astype(jnp.bfloat16) if self.dtype == "bfloat16" else x
-        hook = {} if edit is None else {"edit": edit}
+        hook: dict[str, Any] = {} if edit is None else {"edit": edit}
         rest = {name: value for name, value in variables.items() if name != "params"}
         if not train:
             out: Features = self.module.apply(variables, x, False, **hook)  # type: ignore[assignment]

@@ -15,6 +15,8 @@ In the benchmark's fine-tuning no parameter of this encoder is in a rate group, 
 the groups are those that it has for its other transformers, and the empty ones stand in `paper_lr_groups`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -119,7 +121,7 @@ def create(
         contract=contract,
         steps=steps,
     )
-    sizes = {"width": width, "layers": layers, "heads": heads, "causal": causal}
+    sizes: dict[str, Any] = {"width": width, "layers": layers, "heads": heads, "causal": causal}
     arguments = {"contract": contract, "seconds": seconds, "dtype": dtype, **sizes}
     tokens = Tokens(PATCH, PATCH, causal=causal, drops="each")
     return Encoder(spec, VitTiny(**sizes), arguments, tokens=tokens)

@@ -19,6 +19,7 @@ only the head is trained; here the groups are the intended ones, and the empty o
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -157,6 +158,6 @@ def create(
         contract=contract,
         steps=steps,
     )
-    sizes = {"width": width, "layers": layers, "heads": heads}
+    sizes: dict[str, Any] = {"width": width, "layers": layers, "heads": heads}
     arguments = {"contract": contract, "leads": tuple(leads), "seconds": seconds, "dtype": dtype, **sizes}
     return Encoder(spec, StMem(rows, **sizes), arguments, tokens=Tokens(PATCH, PATCH, "leads", drops="each"))

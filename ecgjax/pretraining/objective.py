@@ -160,7 +160,8 @@ class Mixture(NamedTuple):
             (B,) losses, metrics by name, each (B,), and the encoder's variables beside `params` afterwards.
         """
         rest, shared = batch.rest, None
-        values, metrics = [], {}
+        values: list[Array] = []
+        metrics: dict[str, Array] = {}
         for number, (objective, weight) in enumerate(self.parts):
             head, remembered = self._own(params["head"], objective), self._own(memory, objective)
             own = batch._replace(

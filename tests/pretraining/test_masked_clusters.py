@@ -102,13 +102,14 @@ def test_clusters_of_an_earlier_encoder(tmp_path):
     setup = Setup(encoder, mixture.samples, 10)
     mixture = objectives.create("masked_clusters", setup, {"masked_clusters": options})
     params, memory, batch = small.start(mixture, train=False, fit=False)
-    centres = jax.random.normal(jax.random.key(3), (5, 16))
-    memory = {**memory, "centres": centres, "scale": jnp.full(16, 2.0)}
     jax.tree.map(np.testing.assert_array_equal, memory["teacher"], earlier)
     view = mixture.parts[0].objective.view(params["head"], memory, batch.x, batch.key)
     assert view.about.shape == (3, 1, 6)  # 20 tokens of 0.1 s, three in a patch
     read = jax.jit(lambda v, edit: encoder.apply(v, batch.x, edit=edit)[0].taps)
     taught = np.asarray(read(earlier, Edit())["block_0"], np.float64)[:, :18].reshape(3, 6, 3, 16).mean(2)
+    rows = taught.reshape(-1, 16)
+    memory |= {"mean": rows.mean(0).astype(np.float32), "scale": rows.std(0).astype(np.float32)}
+    memory["centres"] = np.asarray(masked_clusters.standardised(memory, jnp.asarray(rows[:5], jnp.float32)))
     labels = np.array([[label(memory, patch) for patch in record] for record in taught])
     assert len(np.unique(labels)) > 2
     said = read({"params": params["encoder"], **batch.rest}, view.edit)["context"][:, :18].reshape(3, 6, 3, 16)
