@@ -59,8 +59,8 @@ def statistics(x: jax.Array) -> jax.Array:
         x: (..., S).
 
     Returns:
-        (..., 16), float32 at least. Crest factor, skewness and kurtosis of a flat piece are 0 (in the authors' code
-        not a number).
+        (..., 16), float32 at least. Skewness and kurtosis of a flat piece are 0, and the crest factor of one of zeros
+        (in the authors' code not numbers).
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     least, most, mean, power = jnp.min(x, -1), jnp.max(x, -1), jnp.mean(x, -1), jnp.mean(x * x, -1)
@@ -71,32 +71,20 @@ def statistics(x: jax.Array) -> jax.Array:
     safe = jnp.where(varies, variance, 1.0)
     skewness = jnp.where(varies, jnp.mean(centred**3, -1) / safe**1.5, 0.0)
     kurtosis = jnp.where(varies, jnp.mean(centred**4, -1) / safe**2 - 3, 0.0)
-    crest = jnp.where(varies, peak / jnp.where(rms > 0, rms, 1.0), 0.0)
+    crest = peak / jnp.where(rms > 0, rms, 1.0)
     # Both halves of the spectrum are the same: the one-sided transform, with weights.
     spectrum = jnp.square(jnp.abs(jnp.fft.rfft(x))) / x.shape[-1]
     twice = np.full(spectrum.shape[-1], 2.0, np.float32)
     twice[0] = 1
     if x.shape[-1] % 2 == 0:
         twice[-1] = 1
-    spectrum_mean = power  # Parseval
-    deviation = jnp.square(spectrum - spectrum_mean[..., None])
+    deviation = jnp.square(spectrum - power[..., None])
     spectrum_variance = jnp.einsum("...f,f->...", deviation, twice, precision="highest") / x.shape[-1]
-    values = (
-        least,
-        most,
-        mean,
-        rms,
-        variance,
-        jnp.sqrt(variance),
-        power,
-        peak,
-        most - least,
-        crest,
-        skewness,
-        kurtosis,
-    )
-    spectral = (jnp.max(spectrum, -1), x.shape[-1] * power, spectrum_mean, spectrum_variance)
-    return jnp.stack([*values, *spectral], -1)
+    moments = (mean, rms, variance, jnp.sqrt(variance), power)
+    shape = (peak, most - least, crest, skewness, kurtosis)
+    # Parseval: the spectrum's mean is the power.
+    spectral = (jnp.max(spectrum, -1), x.shape[-1] * power, power, spectrum_variance)
+    return jnp.stack([least, most, *moments, *shape, *spectral], -1)
 
 
 def mfcc(x: jax.Array, sampling_rate: float) -> jax.Array:

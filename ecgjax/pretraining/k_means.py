@@ -5,7 +5,8 @@ Vassilvitskii 2007, mini-batches after Sculley 2010; convergence, empty clusters
 that both give the same clusters from the same start. HuBERT-ECG's features are rows of length 1, for the fit and (other
 than in its code, where it is forgotten) for the assignment: `cosine.unit` first.
 
-Memory beyond the features is a few numbers per row and `block` x clusters: features are neither copied nor padded.
+Memory beyond the features is a few numbers per row and `block` x clusters: features are neither copied nor padded. They
+lie on one device.
 
 Shapes: N rows, D features, K clusters. float32 at least.
 """

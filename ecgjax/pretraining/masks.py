@@ -52,7 +52,7 @@ def span_mask(key: jax.Array, shape: Shape, probability: float, length: int, lea
 
 
 def expected_masked(tokens: int, probability: float, length: int, least: int = 2) -> float:
-    """How many tokens `span_mask` hides in a row on average: 76 of ECG-FM's 156, for example.
+    """How many tokens `span_mask` hides in a row on average: 77 of ECG-FM's 156, for example.
 
     Raises:
         UserError: as for `span_mask`.

@@ -18,7 +18,7 @@ def by_hand(x: np.ndarray) -> list[float]:
     x = np.float64(x)
     spectrum = np.abs(np.fft.fft(x)) ** 2 / len(x)
     rms = np.sqrt(np.mean(x**2))
-    shape = [np.abs(x).max() / rms, stats.skew(x), stats.kurtosis(x)] if np.ptp(x) else [0, 0, 0]
+    shape = [np.abs(x).max() / rms, *([stats.skew(x), stats.kurtosis(x)] if np.ptp(x) else [0, 0])]
     return [
         *(x.min(), x.max(), x.mean(), rms, x.var(), x.std(), rms**2, np.abs(x).max(), np.ptp(x), *shape),
         *(spectrum.max(), spectrum.sum(), spectrum.mean(), spectrum.var()),
@@ -49,7 +49,7 @@ def test_statistics(seed, scale, offset):
 def test_odd_lengths_and_silence():
     x = np.random.default_rng(0).normal(size=(1, 25)).astype(np.float32)
     np.testing.assert_allclose(statistics(x)[0], by_hand(x[0]), rtol=2e-4)
-    assert np.isfinite(statistics(np.zeros((1, 25), np.float32))).all()
+    assert not np.any(statistics(np.zeros((1, 25), np.float32)))
 
 
 # kaldi-native-fbank 1.23: 100 Hz, frame of 640 ms, no dither, 23 bands from 20 Hz, 13 coefficients, no energy.

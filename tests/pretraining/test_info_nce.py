@@ -60,18 +60,16 @@ def test_equals_a_loop(seed, quantised):
 def test_gradient(quantised):
     predicted, target, negatives, codes = draw(1, quantised)
     weights = np.array([1.0, -2.0, 0.5])
-    gradients = jax.grad(lambda p, t: jnp.vdot(compute(p, t, negatives, codes)[0], jnp.float32(weights)), (0, 1))(
-        jnp.float32(predicted), jnp.float32(target)
-    )
+    weighted = jax.grad(lambda p, t: jnp.vdot(compute(p, t, negatives, codes)[0], np.float32(weights)), (0, 1))
+    gradients = jax.jit(weighted)(np.float32(predicted), np.float32(target))
     assert_gradient(gradients[0], lambda p: loop(p, target, negatives, codes)[0] @ weights, predicted, entries=80)
     assert_gradient(gradients[1], lambda t: loop(predicted, t, negatives, codes)[0] @ weights, target, entries=80)
 
 
 def test_one_code_for_all_leaves_no_negative():
     predicted, target, negatives, codes = draw(2)
-    value, gradient = jax.value_and_grad(lambda p: compute(p, target, negatives, 0 * codes)[0].sum())(
-        jnp.float32(predicted)
-    )
+    run = jax.jit(jax.value_and_grad(lambda p: compute(p, target, negatives, 0 * codes)[0].sum()))
+    value, gradient = run(np.float32(predicted))
     np.testing.assert_allclose(value, 0, atol=1e-5)
     np.testing.assert_allclose(gradient, 0, atol=1e-5)
     # Without codes equal targets are told apart at chance, and no tie counts as a hit.

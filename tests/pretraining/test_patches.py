@@ -22,30 +22,31 @@ def loop(predicted, target, mask):
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.sampled_from([(2, 3, 4, 5), (1, 1, 1, 2), (2, 12, 2, 3)]), st.integers(0, 2**32 - 1))
+@given(st.sampled_from([(2, 3, 4, 5), (1, 1, 1, 2)]), st.integers(0, 2**32 - 1))
 def test_patches_are_the_samples_in_order(shape, seed):
     batch, leads, count, samples = shape
     x = np.random.default_rng(seed).normal(size=(batch, count * samples, leads)).astype(np.float32)
-    found = patches.patchify(jnp.asarray(x), samples)
+    found = np.asarray(patches.patchify(jnp.asarray(x), samples))
     assert found.shape == shape
     for b in range(batch):
         for lead in range(leads):
             for n in range(count):
                 np.testing.assert_array_equal(found[b, lead, n], x[b, n * samples : (n + 1) * samples, lead])
-    np.testing.assert_array_equal(patches.unpatchify(found), x)
+    np.testing.assert_array_equal(patches.unpatchify(jnp.asarray(found)), x)
 
 
 def test_normalised_patches():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 3, 4, 75)) * rng.uniform(0.001, 10, (2, 3, 4, 1)) + rng.normal(size=(2, 3, 4, 1))
     x[0, 0, 0] = 0.7
-    found = patches.normalise(jnp.float32(x))
+    found = np.asarray(jax.jit(patches.normalise)(np.float32(x)))
     expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, ddof=1, keepdims=True) + 1e-6)
     np.testing.assert_allclose(found, expected, atol=2e-4)  # float32 beside an offset of a thousand deviations
     np.testing.assert_allclose(found[0, 0, 0], 0, atol=1e-4)
 
     weights = rng.normal(size=75)
-    gradient = jax.grad(lambda x: jnp.vdot(patches.normalise(x), jnp.float32(weights)))(jnp.float32(x[1, 1, 1]))
+    weighted = jax.jit(jax.grad(lambda x: jnp.vdot(patches.normalise(x), np.float32(weights))))
+    gradient = weighted(np.float32(x[1, 1, 1]))
     assert_gradient(
         gradient, lambda x: (x - x.mean()) / np.sqrt(x.var(ddof=1) + 1e-6) @ weights, x[1, 1, 1], tolerance=1e-4
     )
@@ -56,12 +57,13 @@ def test_loss_equals_a_loop():
     predicted, target = rng.normal(size=(2, 4, 3, 5, 6))
     mask = rng.random((4, 3, 5)) < 0.6
     mask[2] = False
-    run = jax.jit(lambda p, t: patches.record_losses(p, t, jnp.asarray(mask)))
+    run = jax.jit(lambda p, t: patches.record_losses(p, t, mask))
     np.testing.assert_allclose(run(predicted, target), loop(predicted, target, mask), rtol=1e-6)
     weights = np.array([1.0, -2.0, 3.0, 0.5])
-    gradient = jax.grad(lambda p: jnp.vdot(run(p, jnp.float32(target)), jnp.float32(weights)))(jnp.float32(predicted))
-    assert_gradient(gradient, lambda p: loop(p, target, mask) @ weights, predicted)
-    assert not np.any(jax.grad(lambda t: run(jnp.float32(predicted), t).sum())(jnp.float32(target)))
+    gradients = jax.jit(jax.grad(lambda p, t: jnp.vdot(run(p, t), np.float32(weights)), (0, 1)))
+    by_predicted, by_target = gradients(np.float32(predicted), np.float32(target))
+    assert_gradient(by_predicted, lambda p: loop(p, target, mask) @ weights, predicted)
+    assert not np.any(by_target)
 
 
 total = jax.jit(jax.value_and_grad(lambda *arguments: jnp.sum(patches.record_losses(*arguments))))
