@@ -9,20 +9,14 @@ from ecgjax.pretraining.objective import Setup
 from tests.pretraining import small
 
 
-def entropy(logits, positive):
-    logits = np.asarray(logits, np.float64)
-    return np.log(np.sum(np.exp(logits - logits.max()))) + logits.max() - logits[positive]
+def unit(x):
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def cosine(a, b):
-    return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
-
-
-def test_loss_is_that_of_the_definition():
+def test_loss_and_gradient_are_those_of_the_definition():
     mixture = small.make("wav2vec", "ecg_cpc")
     params, memory, batch = small.start(mixture, records=2, train=False)
-    objective, head = mixture.parts[0].objective, jax.tree.map(np.asarray, params["head"])
-    view = objective.view(params["head"], memory, batch.x, batch.key)
+    view = mixture.parts[0].objective.view(params["head"], memory, batch.x, batch.key)
     x, mask = np.asarray(batch.x), np.asarray(view.about)
     samples = mixture.samples
     assert x.shape == (2, 2 * samples, 12)
@@ -33,37 +27,46 @@ def test_loss_is_that_of_the_definition():
             expected = np.where(hidden[None], 0, x[record, segment * samples : (segment + 1) * samples])
             np.testing.assert_array_equal(seen, expected)
     assert 8 < (np.asarray(view.x) == 0).all(1).sum() < 40  # 24 of 48 leads
-    variables = {"params": params["encoder"], **batch.rest}
-    taps = jax.jit(lambda v, x: mixture.encoder.apply(v, x, edit=view.edit)[0].taps)(variables, view.x)
-    extracted, said = (np.asarray(taps[name], np.float64) for name in ("extracted", "predictor"))
     masked = mask.sum(-1)
     assert len(set(masked.tolist())) == 1
-    negatives = np.asarray(info_nce.draw_negatives(jax.random.split(batch.key, 4)[3], 4, int(masked[0]), 5), int)
-    quantiser, totals, probabilities = head["quantiser"], np.zeros(4), []
-    for row in range(4):
-        where = np.flatnonzero(mask[row])
-        logits = np.einsum("mc,cgv->mgv", extracted[row, where], quantiser["kernel"]) + quantiser["bias"]
-        probabilities.append(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
-        codes = logits.argmax(-1)
-        vectors = np.stack(
-            [np.concatenate([quantiser["codebook"][g, c] for g, c in enumerate(pair)]) for pair in codes]
-        )
-        wanted = vectors @ head["target"]["kernel"] + head["target"]["bias"]
-        predicted = said[row, where] @ head["prediction"]["kernel"] + head["prediction"]["bias"]
-        losses = []
-        for m in range(len(where)):
-            others = [n for n in negatives[row, m] if tuple(codes[n]) != tuple(codes[m])]
-            similar = [cosine(predicted[m], wanted[m]), *(cosine(predicted[m], wanted[n]) for n in others)]
-            losses.append(entropy(np.array(similar) / 0.1, 0))
-        totals[row] = np.mean(losses) + 10 * np.mean(extracted[row] ** 2)
-    mean = np.concatenate(probabilities).mean(0)
-    perplexity = np.exp(-(mean * np.log(mean + 1e-7)).sum(-1)).sum()
-    pooled, found = said.mean(1).reshape(2, 2, -1), small.losses_of(mixture, memory, batch)(params)[0]
-    for record in range(2):
-        scores = np.array([[cosine(a, b) for b in pooled[:, 1]] for a in pooled[:, 0]]) / 0.1
-        pair = (entropy(scores[record], record) + entropy(scores[:, record], record)) / 2
-        expected = totals[2 * record : 2 * record + 2].mean() + pair + 0.1 * (8 - perplexity) / 8
-        np.testing.assert_allclose(found[record], expected, rtol=1e-4)
+    negatives = np.asarray(info_nce.draw_negatives(jax.random.split(batch.key, 4)[3], 4, int(masked[0]), 5))
+
+    def slow(params):
+        head, book = params["head"], params["head"]["quantiser"]["codebook"]
+        edit = view.edit._replace(vector=head["mask_vector"])
+        features, _ = mixture.encoder.apply({"params": params["encoder"], **batch.rest}, view.x, edit=edit)
+        extracted, said = features.taps["extracted"], features.taps["predictor"]
+        total, probabilities, pooled = 0.0, [], []
+        for row in range(4):
+            where = np.flatnonzero(mask[row])
+            logits = jnp.einsum("mc,cgv->mgv", extracted[row, where], head["quantiser"]["kernel"])
+            logits = logits + head["quantiser"]["bias"][None]
+            probabilities.append(jax.nn.softmax(logits, -1))
+            codes = jnp.argmax(logits, -1)
+            vectors = jnp.concatenate([book[0][codes[:, 0]], book[1][codes[:, 1]]], -1)
+            wanted = unit(vectors @ head["target"]["kernel"] + head["target"]["bias"][None])
+            guess = unit(said[row, where] @ head["prediction"]["kernel"] + head["prediction"]["bias"][None])
+            positive = jnp.sum(guess * wanted, -1) / 0.1
+            others = jnp.sum(guess[:, None] * wanted[negatives[row]], -1) / 0.1
+            same = (codes[negatives[row]] == codes[:, None]).all(-1)
+            negative = jnp.sum(jnp.where(same, 0.0, jnp.exp(others)), -1)
+            total = total + jnp.mean(jnp.log(jnp.exp(positive) + negative) - positive) / 4
+            total = total + 10 * jnp.mean(extracted[row] ** 2) / 4
+            vector = jnp.mean(said[row], 0)
+            pooled.append(vector / jax.lax.stop_gradient(jnp.linalg.norm(vector)))
+        mean = jnp.mean(jnp.concatenate(probabilities), 0)
+        perplexity = jnp.sum(jnp.exp(-jnp.sum(mean * jnp.log(mean + 1e-7), -1)))
+        for one in range(2):
+            for first, second in ((0, 1), (1, 0)):
+                scores = [jnp.dot(pooled[2 * one + first], pooled[2 * other + second]) / 0.1 for other in range(2)]
+                total = total + (jnp.log(jnp.exp(scores[0]) + jnp.exp(scores[1])) - scores[one]) / 4
+        return total + 0.1 * (8 - perplexity) / 8
+
+    value, gradient = small.loss_of(mixture, memory, batch)(params)
+    expected, expected_gradient = jax.jit(jax.value_and_grad(slow))(params)
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    small.close(gradient, expected_gradient, 1e-3)
+    assert np.any(gradient["head"]["quantiser"]["codebook"])
 
 
 def test_the_extractor_gets_a_tenth_of_its_gradient_and_the_clock_runs():
