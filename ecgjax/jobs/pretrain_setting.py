@@ -162,8 +162,8 @@ def check(config: ConfigDict) -> None:
     for name in ("batch_size", "epochs", "validation_records", "checkpoint_every", "log_every"):
         if name in config and config[name] < 1:
             raise UserError(f"config.{name} is {config[name]}; expected 1 or more")
-    for name in ("seed", "learning_rate", "weight_decay", "warmup_steps", "validate_every"):
-        if not config[name] >= 0:
+    for name in ("seed", "learning_rate", "weight_decay", "warmup_steps", "validate_every", "monitor_records"):
+        if name in config and not config[name] >= 0:
             raise UserError(f"config.{name} is {config[name]}; expected 0 or more")
     if not config.data.clip >= 0:
         raise UserError(f"config.data.clip is {config.data.clip}; expected millivolts, or 0 for no clipping")

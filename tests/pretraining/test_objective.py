@@ -114,3 +114,37 @@ def test_supervised_needs_labels():
     encoder = models.create("s4", width=8, layers=1)
     with pytest.raises(UserError, match=r"config\.data\.labels names no label set"):
         registry.create("supervised", Setup(encoder, 250, 1))
+
+
+@pytest.mark.parametrize(
+    ("objective", "model", "arguments"),
+    [
+        ("cpc", "merl_vit", {"causal": True}),
+        ("cpc", "s4", {"causal": True}),
+        ("masked_clusters", "st_mem", {}),
+        ("masked_clusters", "ecg_fm", {}),
+        ("masked_autoencoder", "merl_vit", {}),
+        ("masked_autoencoder", "ecg_fm", {}),
+        ("jepa", "st_mem", {}),
+        ("jepa", "s4", {}),
+        ("jepa:0.5+masked_clusters", "ecg_cpc", {}),
+        ("wav2vec", "ecg_fm", {"train_extractor": True}),
+        ("wav2vec+supervised:0.5", "ecg_cpc", {}),
+    ],
+)
+def test_shapes_of_other_pairs(objective, model, arguments):
+    mixture = small.make(objective, model, **arguments)
+    params, memory = jax.eval_shape(lambda: small.start(mixture, fit=False)[:2])
+
+    def step(params, memory):
+        _, _, batch = small.start(mixture, fit=False)
+        losses, metrics, rest = mixture.losses(params, memory, batch, jax.random.key(0))
+        return losses, metrics, rest, mixture.after_update(memory, params, jnp.int32(1))
+
+    losses, metrics, _, after = jax.eval_shape(step, params, memory)
+    assert losses.shape == (3,)
+    assert sorted(metrics) == sorted(mixture.metrics)
+    assert all(value.shape == (3,) for value in metrics.values())
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), memory
+    )
