@@ -29,7 +29,9 @@ from ecgjax.data.embedded import synthetic_store
 from ecgjax.data.store import open_store
 from ecgjax.models import registry
 from ecgjax.models.model import Model
+from ecgjax.pretraining import registry as objectives
 from ecgjax.pretraining import step as pretraining
+from ecgjax.pretraining.objective import Setup
 from ecgjax.training import optimiser, supervised
 
 Step = Callable[[Any, Any, Any], Any]
@@ -103,10 +105,11 @@ def _batches(encoder: Any, options: argparse.Namespace) -> tuple[Any, list[Any]]
 
 def _pretraining(options: argparse.Namespace) -> tuple[Step, Any, Any, list[Any]]:
     encoder = registry.create("ecg_cpc", width=options.width, layers=2)
-    params, rest = pretraining.init_params(encoder, jax.random.key(0))
+    mixture = objectives.create("cpc", Setup(encoder, encoder.samples, 1))
+    params, rest, _ = pretraining.init_params(mixture, jax.random.key(0))
     adamw = optimiser.adamw(jax.tree.map(lambda _: "all", params), {"all": 1e-3}, 1e-3)
-    update = pretraining.make_update(encoder, adamw, 3.0)
-    state = pretraining.init(adamw, params, rest, jax.random.key(1))
+    update = pretraining.make_update(mixture, adamw, 3.0)
+    state = pretraining.init(mixture, adamw, params, rest, jax.random.key(1))
     return update, state, *_batches(encoder, options)
 
 

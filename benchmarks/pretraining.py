@@ -22,7 +22,9 @@ from ecgjax.data.batches import training_iterator
 from ecgjax.data.embedded import synthetic_store
 from ecgjax.data.store import open_store
 from ecgjax.models import registry
+from ecgjax.pretraining import registry as objectives
 from ecgjax.pretraining import step as pretraining
+from ecgjax.pretraining.objective import Setup
 from ecgjax.training import optimiser
 
 
@@ -58,12 +60,13 @@ def main() -> None:
         placement=options.placement,
     )
     encoder = registry.create("ecg_cpc", **config.model, l_max=-(-cutter.samples // 2))
-    params, rest = pretraining.init_params(encoder, jax.random.key(0))
+    mixture = objectives.create("cpc", Setup(encoder, cutter.samples, 1))
+    params, rest, _ = pretraining.init_params(mixture, jax.random.key(0))
     transform = optimiser.adamw(jax.tree.map(lambda _: "all", params), {"all": 1e-3}, 1e-3)
-    update = pretraining.make_update(encoder, transform, config.data.clip)
+    update = pretraining.make_update(mixture, transform, config.data.clip)
     finished = jax.jit(lambda cutter, item: cutter(item))(cutter, next(batches))
     same = jax.tree_util.Partial(constant_cutter)
-    state = pretraining.init(transform, params, rest, jax.random.key(1))
+    state = pretraining.init(mixture, transform, params, rest, jax.random.key(1))
 
     def block(state: pretraining.State, cutter: Any, item: Callable[[], Any]) -> tuple[pretraining.State, Rates]:
         wall, cpu = time.perf_counter(), time.process_time()

@@ -38,9 +38,8 @@ _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
 )
 
 JOBS = (
-    *("pretrain", "evaluate", "features", "label_efficiency", "robustness", "transfer", "similarity", "report"),
-    *("sweep", "audit", "saliency"),
-    "compile_check",
+    *("pretrain", "pretrain_ablation", "evaluate", "features", "label_efficiency", "robustness", "transfer"),
+    *("similarity", "report", "sweep", "audit", "saliency", "compile_check"),
 )
 
 

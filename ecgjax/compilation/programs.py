@@ -19,7 +19,9 @@ from ecgjax.data.device_dataset import DeviceDataset
 from ecgjax.models import registry
 from ecgjax.models.encoder import Encoder
 from ecgjax.models.model import Model
+from ecgjax.pretraining import registry as objectives
 from ecgjax.pretraining import step as pretraining
+from ecgjax.pretraining.objective import Mixture, Setup
 from ecgjax.training import fused_heads, mesh, optimiser, supervised
 from ecgjax.training.fused_heads import Head
 
@@ -108,8 +110,9 @@ def pretraining_step(batch_size: int, where: Place, dtype: str = "float32", rema
         remat: blocks are computed again in the backward pass.
     """
     encoder = replace(_encoder("ecg_cpc", dtype, seconds=SECONDS, l_max=1200), remat=remat)
-    adamw, state = _captured(lambda: _pretraining_state(encoder))
-    update = pretraining.make_update(encoder, adamw, 3.0)
+    mixture = objectives.create("cpc", Setup(encoder, encoder.samples, 1))
+    adamw, state = _captured(lambda: _pretraining_state(mixture))
+    update = pretraining.make_update(mixture, adamw, 3.0)
     item = {key: _array(where.split, (batch_size,), jnp.int32) for key in ("record", "start")}
     described = (_on(where.whole, state), _on(where.whole, _cutter(encoder)), item)
     return Compilable("ecg_cpc pretraining", update, described, (0,), batch_size)
@@ -198,11 +201,11 @@ def _supervised_state(encoder: Encoder, mode: supervised.Mode) -> tuple[Any, Any
     return program, program.state
 
 
-def _pretraining_state(encoder: Encoder) -> tuple[Any, Any]:
-    params, rest = pretraining.init_params(encoder, jax.random.key(0))
+def _pretraining_state(mixture: Mixture) -> tuple[Any, Any]:
+    params, rest, _ = pretraining.init_params(mixture, jax.random.key(0))
     labels, _ = optimiser.rate_groups(params, (("all", ("head/", "encoder/")),), {"all": 1e-3})
     adamw = optimiser.adamw(labels, {"all": 1e-3}, 1e-3)
-    return adamw, pretraining.init(adamw, params, rest, jax.random.key(1))
+    return adamw, pretraining.init(mixture, adamw, params, rest, jax.random.key(1))
 
 
 def _model(encoder: Encoder) -> Model:

@@ -52,6 +52,24 @@ def patches(model: str, seconds: Any, sampling_rate: float, patch: int, most: in
         raise UserError(f"model {model}: seconds is {seconds!r}; expected a multiple of {one:g} up to {most * one:g}")
 
 
+def transformer(
+    model: str, width: Any, layers: Any, heads: Any, most_layers: int = 1000, least_layers: int = 1, multiple: int = 1
+) -> None:
+    """Refuses sizes that a transformer cannot have.
+
+    Raises:
+        UserError: names the model and the argument.
+    """
+    for name, value in {"width": width, "layers": layers, "heads": heads}.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UserError(f"model {model}: {name} is {value!r}; expected a positive integer")
+    if width % heads or width % multiple:
+        step = f" and of {multiple}" if multiple > 1 else ""
+        raise UserError(f"model {model}: width is {width}; expected a multiple of the {heads} heads{step}")
+    if not least_layers <= layers <= most_layers:
+        raise UserError(f"model {model}: layers is {layers}; expected {least_layers} to {most_layers}")
+
+
 def some_leads(model: str, leads: Any, known: Sequence[str]) -> tuple[int, ...]:
     """The places of the leads among those that the model knows.
 

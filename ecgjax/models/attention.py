@@ -23,7 +23,15 @@ MAPPED_FROM = 128
 """Tokens from which on a CPU is faster with one head after the other, by measurement."""
 
 
-def attend(q: Array, k: Array, v: Array, dropout: float = 0.0, key: Array | None = None, form: str = "auto") -> Array:
+def attend(
+    q: Array,
+    k: Array,
+    v: Array,
+    dropout: float = 0.0,
+    key: Array | None = None,
+    form: str = "auto",
+    causal: bool = False,
+) -> Array:
     """Softmax attention, softmax(q k / sqrt(width)) v.
 
     Args:
@@ -34,6 +42,7 @@ def attend(q: Array, k: Array, v: Array, dropout: float = 0.0, key: Array | None
         key: PRNG key; None: no dropout.
         form: "together" (all heads at once), "mapped" (one after the other), or "auto": what suits the platform the
             program is compiled for.
+        causal: each token attends to itself and to those before it only.
 
     Returns:
         (batch, tokens, heads, width).
@@ -41,7 +50,7 @@ def attend(q: Array, k: Array, v: Array, dropout: float = 0.0, key: Array | None
     # A key per head, so that both forms drop the same weights.
     keys = None if key is None or dropout == 0.0 else jax.random.split(key, q.shape[2])
     q, k, v = (jnp.moveaxis(x, 2, 0) for x in (q, k, v))
-    head = partial(_head, dropout=dropout)
+    head = partial(_head, dropout=dropout, causal=causal)
     forms = {
         "together": lambda *x: jax.vmap(head)(*x),
         "mapped": lambda *x: lax.map(lambda y: jax.checkpoint(head)(*y), x),
@@ -56,9 +65,11 @@ def attend(q: Array, k: Array, v: Array, dropout: float = 0.0, key: Array | None
     return jnp.moveaxis(out, 0, 2)
 
 
-def _head(q: Array, k: Array, v: Array, key: Array | None = None, *, dropout: float) -> Array:
+def _head(q: Array, k: Array, v: Array, key: Array | None = None, *, dropout: float, causal: bool) -> Array:
     """One head: (batch, tokens, width)."""
     logits = jnp.einsum("bqd,bkd->bqk", q * (1.0 / math.sqrt(q.shape[-1])), k)
+    if causal:
+        logits = jnp.where(jnp.tri(logits.shape[-1], dtype=bool)[None], logits, -jnp.inf)
     weights = _softmax(logits)
     if key is not None:
         weights = weights * jax.random.bernoulli(key, 1.0 - dropout, weights.shape) / (1.0 - dropout)
@@ -130,6 +141,7 @@ class Attention(nn.Module):
         dropout: rate on the weights (not with `rows`).
         kernel_init: see `Dense`.
         output_init: of the output projection; None: as `kernel_init`.
+        causal: each token attends to itself and to those before it only (not with `rows`).
     """
 
     heads: int
@@ -139,6 +151,7 @@ class Attention(nn.Module):
     dropout: float = 0.0
     kernel_init: Initialiser | None = None
     output_init: Initialiser | None = None
+    causal: bool = False
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -151,7 +164,7 @@ class Attention(nn.Module):
         q, k, v = (y.reshape(batch, tokens, self.heads, channels // self.heads) for y in qkv)
         if self.rows is None:
             key = self.make_rng("dropout") if train and self.dropout else None
-            x = attend(q, k, v, self.dropout, key)
+            x = attend(q, k, v, self.dropout, key, causal=self.causal)
         else:
             x = attend_cross(q, k, v, self.rows)
         return Dense(channels, kernel_init=self.output_init or self.kernel_init, name="output")(
@@ -174,6 +187,7 @@ class Block(nn.Module):
         activation_dropout: rate inside the MLP.
         kernel_init: see `Dense`.
         output_init: of the last projections of attention and MLP; None: as `kernel_init`.
+        causal: see `Attention`.
     """
 
     heads: int
@@ -187,6 +201,7 @@ class Block(nn.Module):
     activation_dropout: float = 0.0
     kernel_init: Initialiser | None = None
     output_init: Initialiser | None = None
+    causal: bool = False
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -199,6 +214,7 @@ class Block(nn.Module):
             self.attention_dropout,
             self.kernel_init,
             self.output_init,
+            self.causal,
             name="attention",
         )
         hidden = Dense(self.hidden, kernel_init=self.kernel_init, name="mlp_hidden")

@@ -17,6 +17,7 @@ from ecgjax.models import arguments as check
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import BatchNorm, Conv
 from ecgjax.models.s4 import S4Stack, check_arguments
+from ecgjax.models.tokens import Edit, Tokens, replace, scale_gradient
 
 Array = jax.Array
 
@@ -54,11 +55,14 @@ class EcgCpc(nn.Module):
     dropout: float
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Features:
+    def __call__(self, x: Array, train: bool, edit: Edit | None = None) -> Features:
         encoded, conv_taps = ConvEncoder(self.width, name="encoder")(x, train)
+        encoded = scale_gradient(encoded, edit)
         stack = S4Stack(self.layers, self.l_max, self.state_size, False, self.dropout, name="predictor")
-        predicted, layer_taps = stack(encoded, train)
+        predicted, layer_taps = stack(replace(encoded, edit), train)
         taps = {**conv_taps, "encoder": encoded, **layer_taps, "predictor": predicted}
+        if edit is not None:
+            taps |= dict.fromkeys(("tokens", "features", "extracted"), encoded)
         return Features(predicted, jnp.mean(predicted, 1, dtype=jnp.float32), taps)
 
 
@@ -97,4 +101,6 @@ def create(
         licence="see figshare 30192604",
         lr_groups=(("head", ("head/",)), ("late", ("encoder/predictor/",)), ("early", ("encoder/encoder/",))),
     )
-    return Encoder(spec, EcgCpc(width, layers, l_max, state_size, dropout), {**arguments, "dtype": dtype})
+    tokens = Tokens(stride=2, window=1, causal=True, extractor=True)
+    module = EcgCpc(width, layers, l_max, state_size, dropout)
+    return Encoder(spec, module, {**arguments, "dtype": dtype}, tokens=tokens)

@@ -25,6 +25,7 @@ from ecgjax.models.conv_extractor import ConvExtractor, least_samples
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import Dense, LayerNorm
 from ecgjax.models.positional import scaled_normal
+from ecgjax.models.tokens import Edit, Tokens, replace, scale_gradient
 from ecgjax.models.wav2vec import ContextNetwork, check_rates, rate_groups
 
 Array = jax.Array
@@ -48,27 +49,33 @@ class EcgFm(nn.Module):
     attention_dropout: float
     activation_dropout: float
     layerdrop: float
+    width: int = WIDTH
+    layers: int = LAYERS
+    heads: int = HEADS
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Features:
+    def __call__(self, x: Array, train: bool, edit: Edit | None = None) -> Features:
         if x.shape[1] < least_samples(EXTRACTOR):
             raise UserError(f"model ecg_fm: {x.shape[1]} samples; expected at least {least_samples(EXTRACTOR)}")
         x, taps = ConvExtractor(EXTRACTOR_WIDTH, EXTRACTOR, name="extractor")(x)
         if train and not self.train_extractor:
             x = lax.stop_gradient(x)
-        x = LayerNorm(name="extractor_norm")(x)
-        x = taps["projection"] = Dense(WIDTH, name="projection")(x)
+        x = features = scale_gradient(x, edit)
+        x = extracted = LayerNorm(name="extractor_norm")(x)
+        x = taps["projection"] = Dense(self.width, name="projection")(x)
+        if edit is not None:
+            taps |= {"features": features, "extracted": extracted, "tokens": x}
         context = ContextNetwork(
-            LAYERS,
-            HEADS,
+            self.layers,
+            self.heads,
             self.dropout,
             self.attention_dropout,
             self.activation_dropout,
             self.layerdrop,
-            scaled_normal(POSITION_TAPS, WIDTH),
+            scaled_normal(POSITION_TAPS, self.width),
             name="context",
         )
-        x, layer_taps = context(x, train)
+        x, layer_taps = context(replace(x, edit), train)
         return Features(x, jnp.mean(x, 1), {**taps, **layer_taps})
 
 
@@ -81,6 +88,9 @@ def create(
     activation_dropout: float = 0.1,
     layerdrop: float = 0.0,
     dtype: str = "float32",
+    width: int = WIDTH,
+    layers: int = LAYERS,
+    heads: int = HEADS,
 ) -> Encoder:
     """ECG-FM's encoder.
 
@@ -93,6 +103,9 @@ def create(
         activation_dropout: rate inside the MLP.
         layerdrop: rate at which a layer is left out for a batch.
         dtype: of the computation, "float32" or "bfloat16".
+        width: channels, a multiple of 16; the published weights have 768.
+        layers: blocks, from 2.
+        heads: of the attention.
 
     Raises:
         UserError: an argument has a value it cannot have.
@@ -101,6 +114,7 @@ def create(
     check.one_of("ecg_fm", "train_extractor", train_extractor, (True, False))
     check.one_of("ecg_fm", "dtype", dtype, check.DTYPES)
     check.window("ecg_fm", seconds, RATE)
+    check.transformer("ecg_fm", width, layers, heads, least_layers=2, multiple=16)
     rates = check_rates(
         "ecg_fm",
         dropout=dropout,
@@ -108,7 +122,7 @@ def create(
         activation_dropout=activation_dropout,
         layerdrop=layerdrop,
     )
-    groups = rate_groups(LAYERS, (), ("encoder/(extractor_norm|projection)/",))
+    groups = rate_groups(layers, (), ("encoder/(extractor_norm|projection)/",))
     if train_extractor:
         *others, (early, patterns) = groups
         groups = (*others, (early, (*patterns, "encoder/extractor/")))
@@ -118,7 +132,7 @@ def create(
         name="ecg_fm",
         sampling_rate=RATE,
         seconds=seconds,
-        channels=WIDTH,
+        channels=width,
         family="transformer",
         reference="McKeen et al. 2024, arXiv:2408.05178",
         licence="see huggingface.co/wanglab/ecg-fm",
@@ -132,5 +146,10 @@ def create(
         "train_extractor": train_extractor,
         **rates,
         "dtype": dtype,
+        "width": width,
+        "layers": layers,
+        "heads": heads,
     }
-    return Encoder(spec, EcgFm(train_extractor, **rates), arguments)
+    module = EcgFm(train_extractor, **rates, width=width, layers=layers, heads=heads)
+    tokens = Tokens(stride=16, window=least_samples(EXTRACTOR), extractor=True)
+    return Encoder(spec, module, arguments, tokens=tokens)

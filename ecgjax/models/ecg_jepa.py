@@ -17,6 +17,7 @@ first positions, where theirs fails.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import Dense, Initialiser, LayerNorm, normal
 from ecgjax.models.positional import sine_cosine
 from ecgjax.models.rematerialisation import block
+from ecgjax.models.tokens import Edit, Tokens, keep, replace
 
 Array = jax.Array
 
@@ -47,10 +49,10 @@ CONTRACTS: dict[str, tuple[float, tuple[str, ...]]] = {
 }
 
 
-def position_table() -> np.ndarray:
-    """(leads x positions, channels): sines and cosines of the time in the first half, of the lead in the second."""
-    time = np.tile(sine_cosine(np.arange(POSITIONS), WIDTH // 2), (len(LEADS), 1))
-    lead = np.repeat(sine_cosine(np.arange(len(LEADS)), WIDTH // 2), POSITIONS, 0)
+def position_table(width: int = WIDTH) -> np.ndarray:
+    """(leads x positions, width): sines and cosines of the time in the first half, of the lead in the second."""
+    time = np.tile(sine_cosine(np.arange(POSITIONS), width // 2), (len(LEADS), 1))
+    lead = np.repeat(sine_cosine(np.arange(len(LEADS)), width // 2), POSITIONS, 0)
     return np.concatenate([time, lead], 1).astype(np.float32)
 
 
@@ -60,32 +62,42 @@ def depth_scaled(block: int) -> Initialiser:
 
 
 class EcgJepa(nn.Module):
-    """Twelve pre-norm blocks; the position table is added before each.
+    """Pre-norm blocks; the position table is added before each.
 
     Attributes:
         leads: rows of the table that belong to the leads of the input.
+        width: channels.
+        layers: blocks.
+        heads: of the attention.
     """
 
     leads: tuple[int, ...]
+    width: int = WIDTH
+    layers: int = BLOCKS
+    heads: int = HEADS
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Features:
+    def __call__(self, x: Array, train: bool, edit: Edit | None = None) -> Features:
         batch, samples, leads = x.shape
         if samples % PATCH or not 0 < samples <= PATCH * POSITIONS:
             raise UserError(
                 f"model ecg_jepa: {samples} samples at 250 Hz; expected a multiple of {PATCH} up to {PATCH * POSITIONS}"
             )
-        table = self.variable("buffers", "position", lambda: jnp.asarray(position_table())).value
-        table = table.reshape(len(LEADS), POSITIONS, WIDTH)[np.asarray(self.leads), : samples // PATCH]
-        position = table.reshape(1, -1, WIDTH).astype(x.dtype)
+        table = self.variable("buffers", "position", lambda: jnp.asarray(position_table(self.width))).value
+        table = table.reshape(len(LEADS), POSITIONS, self.width)[np.asarray(self.leads), : samples // PATCH]
+        position = keep(table[None], edit).reshape(1, -1, self.width).astype(x.dtype)
         x = x.swapaxes(1, 2).reshape(batch, -1, PATCH)
         init = normal(0.02)
-        x = Dense(WIDTH, kernel_init=init, name="patches")(x)
+        x = Dense(self.width, kernel_init=init, name="patches")(x)
         taps = {"patches": x}
-        for i in range(BLOCKS):
+        if edit is not None:
+            taps["tokens"] = x
+            grid = (batch, leads, samples // PATCH, self.width)
+            x = keep(replace(x, edit).reshape(grid), edit).reshape(batch, -1, self.width)
+        for i in range(self.layers):
             encoder_block = block(Block)(
-                HEADS,
-                4 * WIDTH,
+                self.heads,
+                4 * self.width,
                 norm_first=True,
                 qkv_bias=False,
                 rows=leads,
@@ -99,7 +111,13 @@ class EcgJepa(nn.Module):
 
 
 def create(
-    contract: str = "benchmark", leads: Sequence[str] = LEADS, seconds: float = 10.0, dtype: str = "float32"
+    contract: str = "benchmark",
+    leads: Sequence[str] = LEADS,
+    seconds: float = 10.0,
+    dtype: str = "float32",
+    width: int = WIDTH,
+    layers: int = BLOCKS,
+    heads: int = HEADS,
 ) -> Encoder:
     """ECG-JEPA's encoder.
 
@@ -108,6 +126,9 @@ def create(
         leads: some of the eight leads, in their order; the other leads' tokens are left out.
         seconds: window, a multiple of 0.2 up to 10.
         dtype: of the computation, "float32" or "bfloat16".
+        width: channels; the published weights have 768.
+        layers: blocks, up to 12.
+        heads: of the attention.
 
     Raises:
         UserError: an argument has a value it cannot have.
@@ -116,12 +137,13 @@ def create(
     check.one_of("ecg_jepa", "dtype", dtype, check.DTYPES)
     check.patches("ecg_jepa", seconds, RATE, PATCH, POSITIONS)
     rows = check.some_leads("ecg_jepa", leads, LEADS)
+    check.transformer("ecg_jepa", width, layers, heads, BLOCKS, multiple=4)
     sampling_rate, steps = CONTRACTS[contract]
     spec = ModelSpec(
         name="ecg_jepa",
         sampling_rate=sampling_rate,
         seconds=seconds,
-        channels=WIDTH,
+        channels=width,
         family="transformer",
         reference="Kim 2024, arXiv:2410.08559",
         licence="not known here; see github.com/sehunfromdaegu/ECG_JEPA",
@@ -134,5 +156,6 @@ def create(
         contract=contract,
         steps=steps,
     )
-    arguments = {"contract": contract, "leads": tuple(leads), "seconds": seconds, "dtype": dtype}
-    return Encoder(spec, EcgJepa(rows), arguments)
+    sizes: dict[str, Any] = {"width": width, "layers": layers, "heads": heads}
+    arguments = {"contract": contract, "leads": tuple(leads), "seconds": seconds, "dtype": dtype, **sizes}
+    return Encoder(spec, EcgJepa(rows, **sizes), arguments, tokens=Tokens(PATCH, PATCH, "leads", drops="shared"))

@@ -12,6 +12,7 @@ from flax import linen as nn
 from ecgjax.data.leads import CANONICAL as CANONICAL_LEADS
 from ecgjax.models import contracts
 from ecgjax.models.rematerialisation import rematerialise
+from ecgjax.models.tokens import Edit, Tokens
 
 Array = jax.Array
 Variables = dict[str, Any]
@@ -87,6 +88,7 @@ class Encoder:
         arguments: JSON-able keyword arguments that `registry.create(spec.name, **arguments)` rebuilds this from.
         features: "bfloat16": features in evaluation are rounded to what fits in it, so that a cache loses nothing.
         remat: training computes the insides of blocks again, see `ecgjax.models.rematerialisation`.
+        tokens: how its tokens lie, if its module takes an `Edit` of them; pretraining objectives ask for it.
     """
 
     spec: ModelSpec
@@ -94,6 +96,7 @@ class Encoder:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     features: str = "float32"
     remat: bool = False
+    tokens: Tokens | None = None
 
     @property
     def samples(self) -> int:
@@ -118,8 +121,17 @@ class Encoder:
     def _input(self) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((1, self.samples, len(self.spec.leads)), jnp.float32)
 
+    def prepared(self, x: Array) -> Array:
+        """Signals (batch, samples, 12) as the contract prepares them: what the module reads, in float32."""
+        return contracts.prepare(x, self.spec.leads, self.spec.steps, self.spec.sampling_rate)
+
     def apply(
-        self, variables: Variables, x: Array, train: bool = False, key: Array | None = None
+        self,
+        variables: Variables,
+        x: Array,
+        train: bool = False,
+        key: Array | None = None,
+        edit: Edit | None = None,
     ) -> tuple[Features, Variables]:
         """Prepares the signals as the contract says, and runs the encoder.
 
@@ -128,20 +140,21 @@ class Encoder:
             x: (batch, samples, 12) float32, mV, canonical leads, at `spec.sampling_rate`; NaN counts as 0.
             train: batch statistics and dropout as in training; frozen encoders use False.
             key: PRNG key for dropout, needed when `train`.
+            edit: of the tokens, for encoders that declare `tokens`; adds the taps that `Edit` names.
 
         Returns:
             The features, and the variables beside `params` as they are afterwards (running statistics).
         """
-        spec = self.spec
-        x = contracts.prepare(x, spec.leads, spec.steps, spec.sampling_rate)
+        x = self.prepared(x)
         x = x.astype(jnp.bfloat16) if self.dtype == "bfloat16" else x
+        hook: dict[str, Any] = {} if edit is None else {"edit": edit}
         rest = {name: value for name, value in variables.items() if name != "params"}
         if not train:
-            out: Features = self.module.apply(variables, x, False)  # type: ignore[assignment]
+            out: Features = self.module.apply(variables, x, False, **hook)  # type: ignore[assignment]
             return self._rounded(_float32(out)), rest
         rngs = {} if key is None else {"dropout": key}
         with rematerialise(self.remat):
-            features, updated = self.module.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])
+            features, updated = self.module.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"], **hook)
         return _float32(features), {**rest, **updated}
 
     def _rounded(self, features: Features) -> Features:

@@ -24,6 +24,7 @@ from ecgjax.models import arguments as check
 from ecgjax.models.conv_extractor import ConvExtractor, least_samples
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import Dense, LayerNorm, normal
+from ecgjax.models.tokens import Edit, Tokens, replace, scale_gradient
 from ecgjax.models.wav2vec import ContextNetwork, check_rates, rate_groups
 
 Array = jax.Array
@@ -54,7 +55,7 @@ class HubertEcg(nn.Module):
     layerdrop: float
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Features:
+    def __call__(self, x: Array, train: bool, edit: Edit | None = None) -> Features:
         batch, samples, leads = x.shape
         if samples * leads < least_samples(EXTRACTOR):
             raise UserError(
@@ -63,8 +64,11 @@ class HubertEcg(nn.Module):
             )
         x = x.swapaxes(1, 2).reshape(batch, -1, 1)
         x, taps = ConvExtractor(EXTRACTOR_WIDTH, EXTRACTOR, name="extractor")(x)
-        x = LayerNorm(name="extractor_norm")(x)
+        x = features = scale_gradient(x, edit)
+        x = extracted = LayerNorm(name="extractor_norm")(x)
         x = taps["projection"] = Dense(self.width, kernel_init=normal(0.02), name="projection")(x)
+        if edit is not None:
+            taps |= {"features": features, "extracted": extracted, "tokens": x}
         context = ContextNetwork(
             self.layers,
             self.heads,
@@ -74,7 +78,7 @@ class HubertEcg(nn.Module):
             self.layerdrop,
             name="context",
         )
-        x, layer_taps = context(x, train)
+        x, layer_taps = context(replace(x, edit), train)
         return Features(x, jnp.mean(x, 1), {**taps, **layer_taps})
 
 
@@ -129,4 +133,6 @@ def create(
         steps=steps,
     )
     module = HubertEcg(width, layers, heads, **rates)
-    return Encoder(spec, module, {"size": size, "contract": contract, "seconds": seconds, **rates, "dtype": dtype})
+    arguments = {"size": size, "contract": contract, "seconds": seconds, **rates, "dtype": dtype}
+    tokens = Tokens(stride=64, window=least_samples(EXTRACTOR), layout="joined", extractor=True)
+    return Encoder(spec, module, arguments, tokens=tokens)

@@ -21,6 +21,7 @@ from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.layers import Conv, Dense, LayerNorm, TiedDropout, gelu
 from ecgjax.models.long_convolution import long_convolution
 from ecgjax.models.rematerialisation import block
+from ecgjax.models.tokens import Edit, Tokens, replace
 
 Array = jax.Array
 
@@ -116,13 +117,15 @@ class SupervisedS4(nn.Module):
     l_max: int
     state_size: int
     dropout: float
+    causal: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Features:
+    def __call__(self, x: Array, train: bool, edit: Edit | None = None) -> Features:
         x = Conv(self.width, 1, name="projection")(x)
-        stack = S4Stack(self.layers, self.l_max, self.state_size, True, self.dropout, name="stack")
-        sequence, taps = stack(x, train)
-        return Features(sequence, jnp.mean(sequence, 1, dtype=jnp.float32), {"projection": x, **taps})
+        stack = S4Stack(self.layers, self.l_max, self.state_size, not self.causal, self.dropout, name="stack")
+        sequence, taps = stack(replace(x, edit), train)
+        taps = {"projection": x, **taps, **({} if edit is None else {"tokens": x})}
+        return Features(sequence, jnp.mean(sequence, 1, dtype=jnp.float32), taps)
 
 
 def create(
@@ -133,6 +136,7 @@ def create(
     l_max: int | None = None,
     dropout: float = 0.2,
     dtype: str = "float32",
+    causal: bool = False,
 ) -> Encoder:
     """The supervised S4 baseline.
 
@@ -144,8 +148,10 @@ def create(
         l_max: length the trained output vectors belong to; None: the window's samples.
         dropout: rate.
         dtype: of the computation, "float32" or "bfloat16"; the state space itself stays in float32.
+        causal: no second kernel that acts on the future; the benchmark's has it.
     """
     check.window("s4", seconds, RATE)
+    check.one_of("s4", "causal", causal, (True, False))
     check.one_of("s4", "dtype", dtype, check.DTYPES)
     l_max = int(seconds * RATE) if l_max is None else l_max
     arguments = check_arguments(
@@ -162,7 +168,9 @@ def create(
         lr_groups=(("all", ("encoder/", "head/")),),
         supervised=True,
     )
-    return Encoder(spec, SupervisedS4(width, layers, l_max, state_size, dropout), {**arguments, "dtype": dtype})
+    tokens = Tokens(stride=1, window=1, causal=causal)
+    module = SupervisedS4(width, layers, l_max, state_size, dropout, causal)
+    return Encoder(spec, module, {**arguments, "dtype": dtype, "causal": causal}, tokens=tokens)
 
 
 def check_arguments(model: str, **arguments: Any) -> dict[str, Any]:

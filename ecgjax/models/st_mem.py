@@ -19,6 +19,7 @@ only the head is trained; here the groups are the intended ones, and the empty o
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,7 @@ from ecgjax.models.encoder import HEAD_ONLY, Encoder, Features, ModelSpec
 from ecgjax.models.layers import Dense, LayerNorm, normal, xavier_uniform
 from ecgjax.models.positional import sine_cosine
 from ecgjax.models.rematerialisation import block
+from ecgjax.models.tokens import Edit, Tokens, keep, replace
 
 Array = jax.Array
 
@@ -49,48 +51,64 @@ CONTRACTS: dict[str, tuple[float, tuple[str, ...]]] = {
 }
 
 
-def position_table() -> np.ndarray:
-    """(1 + positions + 1, channels): the positions between two rows of zeros for the separators."""
-    return np.pad(sine_cosine(np.arange(POSITIONS), WIDTH), ((1, 1), (0, 0))).astype(np.float32)
+def position_table(width: int = WIDTH) -> np.ndarray:
+    """(1 + positions + 1, width): the positions between two rows of zeros for the separators."""
+    return np.pad(sine_cosine(np.arange(POSITIONS), width), ((1, 1), (0, 0))).astype(np.float32)
 
 
 class StMem(nn.Module):
-    """Patch embedding, separators on both sides of each lead, twelve pre-norm blocks.
+    """Patch embedding, separators on both sides of each lead, pre-norm blocks.
 
     Attributes:
         leads: which of the twelve lead vectors belong to the leads of the input.
+        width: channels.
+        layers: blocks.
+        heads: of the attention.
     """
 
     leads: tuple[int, ...]
+    width: int = WIDTH
+    layers: int = BLOCKS
+    heads: int = HEADS
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Features:
+    def __call__(self, x: Array, train: bool, edit: Edit | None = None) -> Features:
         batch, samples, leads = x.shape
         if samples % PATCH or not 0 < samples <= PATCH * POSITIONS:
             raise UserError(
                 f"model st_mem: {samples} samples; expected a multiple of {PATCH} up to {PATCH * POSITIONS}"
             )
-        patches = samples // PATCH
+        patches, width = samples // PATCH, self.width
         init, vector = xavier_uniform, normal(0.02)
-        table = self.variable("buffers", "position", lambda: jnp.asarray(position_table())).value.astype(x.dtype)
-        separator = self.param("separator", vector, (WIDTH,)).astype(x.dtype)
-        all_leads = [self.param(f"lead_{i}", vector, (WIDTH,)) for i in range(len(CANONICAL_LEADS))]
+        table = self.variable("buffers", "position", lambda: jnp.asarray(position_table(width))).value.astype(x.dtype)
+        separator = self.param("separator", vector, (width,)).astype(x.dtype)
+        all_leads = [self.param(f"lead_{i}", vector, (width,)) for i in range(len(CANONICAL_LEADS))]
         lead_vectors = jnp.stack([all_leads[i] for i in self.leads]).astype(x.dtype)
 
         x = x.swapaxes(1, 2).reshape(batch, leads, patches, PATCH)
-        x = Dense(WIDTH, kernel_init=init, name="patches")(LayerNorm(name="patch_norm")(x))
-        x = LayerNorm(name="embedding_norm")(x) + table[None, None, 1 : patches + 1]
+        x = Dense(width, kernel_init=init, name="patches")(LayerNorm(name="patch_norm")(x))
+        tokens = LayerNorm(name="embedding_norm")(x)
+        if edit is not None:
+            tokens = tokens.reshape(batch, leads * patches, width)
+            taps = {"tokens": tokens}
+            tokens = replace(tokens, edit).reshape(batch, leads, patches, width)
+        x = keep(tokens + table[None, None, 1 : patches + 1], edit)
+        patches = x.shape[2]
         left, right = (
-            jnp.broadcast_to((separator + table[row])[None, None, None], (batch, leads, 1, WIDTH)) for row in (0, -1)
+            jnp.broadcast_to((separator + table[row])[None, None, None], (batch, leads, 1, width)) for row in (0, -1)
         )
         x = jnp.concatenate([left, x, right], 2) + lead_vectors[None, :, None]
-        x = x.reshape(batch, leads * (patches + 2), WIDTH)
-        taps = {"patches": x}
-        for i in range(BLOCKS):
-            encoder_block = block(Block)(HEADS, 4 * WIDTH, norm_first=True, kernel_init=init, name=f"block_{i}")
+        x = x.reshape(batch, leads * (patches + 2), width)
+        taps = {"patches": x} if edit is None else {**taps, "patches": x}
+        for i in range(self.layers):
+            encoder_block = block(Block)(self.heads, 4 * width, norm_first=True, kernel_init=init, name=f"block_{i}")
             x = taps[f"block_{i}"] = encoder_block(x, train)
-        x = x.reshape(batch, leads, patches + 2, WIDTH)[:, :, 1:-1].reshape(batch, leads * patches, WIDTH)
-        return Features(x, LayerNorm(name="norm")(jnp.mean(x, 1)), taps)
+        x = x.reshape(batch, leads, patches + 2, width)[:, :, 1:-1].reshape(batch, leads * patches, width)
+        norm = LayerNorm(name="norm")
+        pooled = norm(jnp.mean(x, 1))
+        if edit is not None:
+            taps["context"] = norm(x)
+        return Features(x, pooled, taps)
 
 
 def create(
@@ -98,6 +116,9 @@ def create(
     leads: Sequence[str] = CANONICAL_LEADS,
     seconds: float | None = None,
     dtype: str = "float32",
+    width: int = WIDTH,
+    layers: int = BLOCKS,
+    heads: int = HEADS,
 ) -> Encoder:
     """ST-MEM's encoder.
 
@@ -106,6 +127,9 @@ def create(
         leads: some of the twelve leads, in canonical order; the other leads' tokens are left out.
         seconds: window, a multiple of 0.3 up to 9; None: the contract's.
         dtype: of the computation, "float32" or "bfloat16".
+        width: channels; the published weights have 768.
+        layers: blocks, up to 12.
+        heads: of the attention.
 
     Raises:
         UserError: an argument has a value it cannot have.
@@ -116,11 +140,12 @@ def create(
     if seconds is not None:
         check.patches("st_mem", seconds, RATE, PATCH, POSITIONS)
     rows = check.some_leads("st_mem", leads, CANONICAL_LEADS)
+    check.transformer("st_mem", width, layers, heads, BLOCKS, multiple=2)
     spec = ModelSpec(
         name="st_mem",
         sampling_rate=RATE,
         seconds=window if seconds is None else seconds,
-        channels=WIDTH,
+        channels=width,
         family="transformer",
         reference="Na et al. 2024, ICLR, arXiv:2402.09450",
         licence="see github.com/bakqui/ST-MEM",
@@ -134,5 +159,6 @@ def create(
         contract=contract,
         steps=steps,
     )
-    arguments = {"contract": contract, "leads": tuple(leads), "seconds": seconds, "dtype": dtype}
-    return Encoder(spec, StMem(rows), arguments)
+    sizes: dict[str, Any] = {"width": width, "layers": layers, "heads": heads}
+    arguments = {"contract": contract, "leads": tuple(leads), "seconds": seconds, "dtype": dtype, **sizes}
+    return Encoder(spec, StMem(rows, **sizes), arguments, tokens=Tokens(PATCH, PATCH, "leads", drops="each"))

@@ -10,10 +10,18 @@ Al-Masud, Lopez Alcaraz and Strodthoff 2025, arXiv:2509.25095; van den Oord et a
 Shapes: B records, T tokens, P = T - 14 predictions, C channels, N negatives.
 """
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from ecgjax.errors import UserError
+from ecgjax.models.encoder import Encoder, Features
+from ecgjax.pretraining.objective import Batch, Objective, Setup, View, require
+
+OPTIONS: dict[str, Any] = {}
 
 STEPS_AHEAD = 14
 NEGATIVES = 128
@@ -34,8 +42,7 @@ def draw_negatives(key: jax.Array, batch: int, tokens: int, negatives: int = NEG
     Raises:
         UserError: too few tokens for a single prediction.
     """
-    if tokens <= STEPS_AHEAD:
-        raise UserError(f"crops have {tokens} tokens; expected more than the {STEPS_AHEAD} steps that CPC looks ahead")
+    _check_tokens(tokens)
     drawn = jax.random.randint(key, (batch, tokens - STEPS_AHEAD, negatives), 0, tokens - 1)
     target = jnp.arange(STEPS_AHEAD, tokens)[None, :, None]
     return drawn + (drawn >= target)
@@ -86,3 +93,44 @@ def init_head(key: jax.Array, channels: int) -> dict[str, jax.Array]:
 def apply_head(head: dict[str, jax.Array], predictor_BTC: jax.Array) -> jax.Array:
     """Predictions (batch, tokens, channels) from the predictor's output."""
     return predictor_BTC @ head["kernel"]
+
+
+def check(encoder: Encoder) -> None:
+    """Refuses encoders with no sequence in time, or whose context sees what is to be predicted.
+
+    Raises:
+        UserError: with the reason.
+    """
+    require("cpc", encoder, causal=True)
+
+
+def create(setup: Setup, options: Mapping[str, Any]) -> Objective:
+    """The objective: from the context at a token (the predictor's output), the token embedding 14 ahead.
+
+    Raises:
+        UserError: crops too short for a single prediction.
+    """
+    tokens = setup.encoder.tokens
+    assert tokens is not None  # `check` has seen to it
+    columns = tokens.columns(setup.samples, len(setup.encoder.spec.leads))
+    _check_tokens(columns)
+
+    def init(key: jax.Array, params: Any) -> tuple[Any, Any]:
+        return init_head(key, setup.encoder.spec.channels), {}
+
+    def losses(
+        head: Any, memory: Any, features: Features, view: View, batch: Batch
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        encoded = features.taps["tokens"]
+        negatives = draw_negatives(batch.key, *encoded.shape[:2])
+        predicted = apply_head(head, features.taps.get("context", features.sequence))
+        values, accuracies = record_losses(encoded, predicted, negatives)
+        return values, {"accuracy": accuracies}
+
+    chance = (columns - STEPS_AHEAD) * math.log(NEGATIVES + 1)
+    return Objective("cpc", ("accuracy",), init, losses, chance=chance)
+
+
+def _check_tokens(tokens: int) -> None:
+    if tokens <= STEPS_AHEAD:
+        raise UserError(f"crops have {tokens} tokens; expected more than the {STEPS_AHEAD} steps that CPC looks ahead")

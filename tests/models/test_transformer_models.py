@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 
 import ecgjax
 from ecgjax.errors import UserError
-from ecgjax.models import ecg_fm, heads, registry
+from ecgjax.models import heads, registry
 from ecgjax.models.encoder import CANONICAL_LEADS
 from ecgjax.models.wav2vec import ContextNetwork
 from ecgjax.training import optimiser, supervised
@@ -94,10 +94,8 @@ def test_frozen_parameters_neither_move_nor_decay_nor_have_moments() -> None:
     ("train", "arguments", "reaches"),
     [(False, {}, True), (True, {"train_extractor": True}, True), (True, {}, False)],
 )
-def test_gradient_through_the_extractor_of_ecg_fm(monkeypatch, train: bool, arguments: dict, reaches: bool) -> None:
-    monkeypatch.setattr(ecg_fm, "WIDTH", 48)
-    monkeypatch.setattr(ecg_fm, "LAYERS", 1)
-    encoder = registry.create("ecg_fm", activation_dropout=0.0, **arguments)
+def test_gradient_through_the_extractor_of_ecg_fm(train: bool, arguments: dict, reaches: bool) -> None:
+    encoder = registry.create("ecg_fm", activation_dropout=0.0, width=48, layers=2, **arguments)
     x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 64, 12)), jnp.float32)
     variables = encoder.init(jax.random.key(0))
     gradient = jax.jit(jax.grad(lambda v: jnp.sum(encoder.apply(v, x, train)[0].sequence[..., 0])))(variables)["params"]
