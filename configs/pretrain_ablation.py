@@ -16,7 +16,7 @@ from ecgjax.pretraining import registry
 from ecgjax.sweep.axes import axis, chain, fixed, product
 from ecgjax.sweep.settings import sweep_config
 
-# Small: about 40,000 to 80,000 parameters each.
+# Small, of one width and depth.
 ENCODERS = {
     "ecg_cpc": {"width": 64, "layers": 2, "seconds": 2.4},
     "s4": {"width": 64, "layers": 2, "seconds": 2.4},
