@@ -71,7 +71,7 @@ def get_config(choice: str = "") -> ConfigDict:
     config.signal.disturbed = "test"  # where swap, noise and losses are: test, or all splits
     config.signal.seed = 0  # of noise and random leads; none of the training's other draws
 
-    # Training computes the insides of blocks again in its backward pass: less memory, about a third more arithmetic.
+    # Computes the insides of blocks again in the backward pass: less memory, about a third more arithmetic.
     config.remat = False
     config.epochs = head_run.epochs
     config.batch_size = 64

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ class _Training:
         self.config, self.recipe, self.data = config, chosen, data
         samples = data.cutter.samples // registry.segments(chosen.objective)
         encoder, self.kept = chosen.create(samples)
+        encoder = replace(encoder, remat=config.remat)
         targets = data.targets(config.data.labels) if "labels" in config.data else None
         by_flops = "budget" in config and config.budget.flops is not None
         self.flops_per_step: float | None = None
