@@ -115,8 +115,8 @@ def _of_64(found: list[Mapping[str, Any]]) -> str:
     ratio = small["step_ms"] / large["step_ms"] * large["batch_size"] / 64
     return (
         f" On 64 chips the recipe's batch leaves one crop to each: a crop then takes {ratio:.1f} times the chip time "
-        f"that it takes at a batch of {large['batch_size']:,}, as weights and state-space kernels are read and made for "
-        f"each anew. What limits both steps is {small['limit']}. A larger batch needs another learning rate; whether "
+        f"that it takes at a batch of {large['batch_size']:,}, as weights and kernels are read and made for each "
+        f"anew. What limits both steps is {small['limit']}. A larger batch needs another learning rate; whether "
         "the model is as good then was not tried."
     )
 
