@@ -73,6 +73,8 @@ def _session(job: str) -> AbstractContextManager[None]:
 def _set_up_jax(config: ConfigDict) -> None:
     import jax
 
+    from ecgjax import host_memory
+
     # absl lets JAX report every backend it does not find.
     logging.getLogger("jax").setLevel(logging.WARNING)
     cache = os.environ.get("ECGJAX_CACHE", str(Path.home() / ".cache" / "ecgjax"))
@@ -80,6 +82,7 @@ def _set_up_jax(config: ConfigDict) -> None:
         jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "xla"))
     # float32 means float32 on every chip; TPUs would otherwise multiply in bfloat16.
     jax.config.update("jax_default_matmul_precision", config.get("matmul_precision", "highest"))
+    host_memory.keep_freed()
 
 
 def _parse(argv: list[str]) -> list[str]:
