@@ -4,9 +4,9 @@
         [--output=FILE]
 
 Fine-tuning steps as in `benchmarks.models`, in fresh processes that take turns: "kept" as ecgjax's jobs do, "returned"
-as glibc does by itself (MALLOC_ARENA_MAX at its own default, which the jobs leave alone). Milliseconds of processors, of
-them the system's, pages handed to the process in a step, and its peak resident memory, compilation included. "s4" and
-"ecg_cpc" have width 32 and 2 layers, the others are the published ones.
+as glibc does by itself (MALLOC_ARENA_MAX at its own default, which the jobs leave alone). Milliseconds of processors,
+those of the system among them, pages handed to the process in a step, and its peak resident memory, compilation
+included. "s4" and "ecg_cpc" have width 32 and 2 layers, the others are the published ones.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def main() -> None:
             for way, row in found[name].items():
                 print(
                     f"{name:12} {way:9} {row['ms']['cpu']['median']:7.0f} ms of processors, the system's "
-                    f"{row['system_ms']:5.0f}, {row['pages']:8,.0f} pages a step, peak {row['peak_megabytes']:6,.0f} MB",
+                    f"{row['system_ms']:5.0f}; {row['pages']:8,.0f} pages a step; peak {row['peak_megabytes']:,.0f} MB",
                     flush=True,
                 )
     save(options.output, "host_memory", {"options": asked(options), "models": found, "ratios": ratios})
