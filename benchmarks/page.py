@@ -105,8 +105,8 @@ def _models(entries: Entries, shown: Mapping[str, str]) -> str:
     text += [
         _verdict(found),
         "“Share” is of the peak: the rate of a 1,024 x 1,024 float32 product in the same turns. GFLOP are those of the "
-        "architecture in its plain form. MB are XLA's account of the program (arguments, temporaries, outputs). “grown” "
-        "is how much the process grew by over all three programs, compilation included, beside torch's.",
+        "architecture in its plain form. MB are XLA's account of the program (arguments, temporaries, outputs). "
+        "“grown” is how much the process grew by over all three programs, compilation included, beside torch's.",
     ]
     head = ["model", "ms", "torch ms", "ratio", "records/s", "GFLOP", "share", "MB"]
     for which, words in PROGRAMS.items():

@@ -49,6 +49,6 @@ SUITE: dict[str, Benchmark] = {
     "sweep_overhead": Benchmark(PARTS, "sweep_overhead", ("--cells=500",)),
     "stacked": Benchmark(PARTS, "stacked"),
     "dispatch": Benchmark(PARTS, "dispatch"),
-    "host_memory": Benchmark(PARTS, "host_memory"),
+    "host_memory": Benchmark(PARTS, "host_memory", ("--models=s4,merl_resnet,merl_vit", "--rounds=2")),
     "processes": Benchmark(PARTS, "processes"),
 }
