@@ -53,7 +53,9 @@ def lengths(found: Mapping[str, Any], path: Path) -> bool:
     }
     options = found["options"]
     title = "ECG-CPC's pretraining update against the tokens of a batch"
-    subtitle = f"width {options['width']}, {options['layers']} layers; median and quartiles of turns"
+    subtitle = (
+        f"width {options['width']}, {options['layers']} layers; median and quartiles of turns; memory by XLA's account"
+    )
     with style():
         figure = sheet(wide_enough(6.6, title, subtitle), 3.1, title, subtitle)
         time = place(figure, 0.65, 0.9, 2.4, 1.7)
@@ -68,7 +70,7 @@ def lengths(found: Mapping[str, Any], path: Path) -> bool:
             time.plot(tokens, seconds, marker="os"[i], color=PALETTE[i], markersize=4, linewidth=1, label=words)
             memory.plot(tokens, [row["megabytes"] for row in points], marker="os"[i], color=PALETTE[i], markersize=4,
                         linewidth=1)  # fmt: skip
-        for axes, words in ((time, "processor seconds"), (memory, "memory by XLA's account (MB)")):
+        for axes, words in ((time, "processor seconds"), (memory, "memory (MB)")):
             axes.set_xlim(left=0)
             axes.set_ylim(bottom=0)
             axes.set_xlabel("tokens of a batch")

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 x = jnp.ones((1000, 1000))
 f = jax.jit(lambda x: jnp.fft.ifft(jnp.fft.fft(jnp.tile(x, (8, 1)))).real.sum())
-for _ in range(4):
+for _ in range(8):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     value = float(f(x))
 assert abs(value - 8e6) < 100, value
@@ -44,7 +44,7 @@ def test_a_program_finds_the_memory_of_the_last_call() -> None:
     done, faults, temporary = _run(FAULTS, JAX_PLATFORMS="cpu")
     assert done == "True"
     assert int(temporary) > 100e6
-    assert int(faults) < 0.01 * int(temporary) / pages
+    assert int(faults) < 0.1 * int(temporary) / pages
     done, faults, temporary = _run(FAULTS, JAX_PLATFORMS="cpu", MALLOC_ARENA_MAX="8")
     assert done == "False"
     assert int(faults) > 0.5 * int(temporary) / pages
