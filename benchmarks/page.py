@@ -196,7 +196,7 @@ def _pretraining(entries: Entries, shown: Mapping[str, str]) -> str:
             for row, times in found["rows"].items()
         ]
         text.append(f"Batch {found['batch']}.")
-        text.append(_table(["case", "form", "forward", "with gradients"], rows))
+        text.append(_table(["case", "form", "forward", "with gradients"], rows, 2))
     return "\n\n".join(text)
 
 
@@ -213,7 +213,7 @@ def _parts(entries: Entries) -> str:
             cells = [_spread(ratio[kind]) if kind in ratio else "" for kind in ("cpu", "wall", "memory")]
             rows.append([f"`{name}`", what.replace("|", "/"), *cells])
     text = ["## Other parts", "Ratios of the two that are named, the first over the second."]
-    return "\n\n".join([*text, _table(["benchmark", "what", "CPU", "wall", "memory"], rows)])
+    return "\n\n".join([*text, _table(["benchmark", "what", "CPU", "wall", "memory"], rows, 2)])
 
 
 def _runs(entries: Entries) -> str:
@@ -224,8 +224,13 @@ def _runs(entries: Entries) -> str:
     return "\n\n".join(["## Runs", _table(["command", "UTC", "seconds", "load before, after"], rows)])
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *([*row, *[""] * (len(head) - len(row))] for row in rows)]
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
+    """In Markdown; the first columns are words, the others numbers."""
+    lines = [
+        head,
+        ["---"] * words + ["---:"] * (len(head) - words),
+        *([*row, *[""] * (len(head) - len(row))] for row in rows),
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
