@@ -52,6 +52,7 @@ def run(config: ConfigDict, workdir: Path | str | None) -> None:
         raise UserError(f"--workdir={workdir}: only a sweep is written to a bucket; expected a folder")
     _set_up_jax(config)
     with _session(config.job):
+        _keep_memory()
         job: Callable[[ConfigDict, Path | str | None], None] = importlib.import_module(f"ecgjax.jobs.{config.job}").run
         job(config, workdir)
 
@@ -73,8 +74,6 @@ def _session(job: str) -> AbstractContextManager[None]:
 def _set_up_jax(config: ConfigDict) -> None:
     import jax
 
-    from ecgjax import host_memory
-
     # absl lets JAX report every backend it does not find.
     logging.getLogger("jax").setLevel(logging.WARNING)
     cache = os.environ.get("ECGJAX_CACHE", str(Path.home() / ".cache" / "ecgjax"))
@@ -82,7 +81,14 @@ def _set_up_jax(config: ConfigDict) -> None:
         jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "xla"))
     # float32 means float32 on every chip; TPUs would otherwise multiply in bfloat16.
     jax.config.update("jax_default_matmul_precision", config.get("matmul_precision", "highest"))
-    host_memory.keep_freed()
+
+
+def _keep_memory() -> None:
+    from ecgjax import distributed, host_memory
+
+    # Not tried with several processes, whose programs wait for each other.
+    if not distributed.joined():
+        host_memory.keep_freed()
 
 
 def _parse(argv: list[str]) -> list[str]:

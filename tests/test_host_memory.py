@@ -1,14 +1,17 @@
 """In processes of their own: what is set stays set."""
 
+import contextlib
 import ctypes
 import os
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from ml_collections import ConfigDict
 
-from ecgjax import host_memory, main
+from ecgjax import distributed, host_memory, main
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 
@@ -79,13 +82,14 @@ def test_another_c_library_is_left_alone(missing: str, monkeypatch: pytest.Monke
     assert not calls
 
 
-def test_every_job_asks_for_it_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    monkeypatch.setattr(host_memory, "keep_freed", lambda: calls.append("kept"))
+@pytest.mark.parametrize("several", [False, True])
+def test_a_job_of_one_process_asks_for_it_before_it_begins(several: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = []
+    job = SimpleNamespace(run=lambda config, workdir: order.append("job"))
+    monkeypatch.setattr(host_memory, "keep_freed", lambda: order.append("kept"))
     monkeypatch.setattr("jax.config.update", lambda *_: None)
-    monkeypatch.setattr(main, "_session", lambda job: (_ for _ in ()).throw(InterruptedError(calls.append(job))))
-    from ml_collections import ConfigDict
-
-    with pytest.raises(InterruptedError):
-        main.run(ConfigDict({"job": "pretrain"}), None)
-    assert calls == ["kept", "pretrain"]
+    monkeypatch.setattr(distributed, "joined", lambda: several)
+    monkeypatch.setattr(main, "_session", lambda job: contextlib.nullcontext(order.append("session")))
+    monkeypatch.setattr("importlib.import_module", lambda name: job)
+    main.run(ConfigDict({"job": "pretrain"}), None)
+    assert order == (["session", "job"] if several else ["session", "kept", "job"])
