@@ -65,9 +65,7 @@ def _head(entries: Entries, file: Path) -> str:
         f"{m['processor']}, {m['cores']} cores, {m['memory_gib']:g} GiB, {m['system']}"
         for m in (entry["machine"] for entry in entries.values())
     )
-    versions = dict.fromkeys(
-        ", ".join(f"{name} {version}" for name, version in entry["versions"].items()) for entry in entries.values()
-    )
+    versions = dict.fromkeys(f"{name} {version}" for e in entries.values() for name, version in e["versions"].items())
     loads = [load for entry in entries.values() for load in entry["load"]]
     dates = sorted(entry["date"][:10] for entry in entries.values())
     cores = min((entry["machine"]["cores"] for entry in entries.values()), default=0)
@@ -81,7 +79,7 @@ def _head(entries: Entries, file: Path) -> str:
         f"- **Machine**: {'; '.join(machines)}. JAX device: {', '.join(devices)}.",
         f"- **Load**: the load average was {min(loads):g} to {max(loads):g} on {cores} cores when these were measured, "
         f"the benchmark's own included{_BUSY if max(loads) > cores + 1 else '.'}",
-        f"- **When**: {dates[0]} to {dates[-1]}. Versions: {'; '.join(versions)}.",
+        f"- **When**: {dates[0]} to {dates[-1]}. Versions: {', '.join(versions)}.",
         "- Values are medians of repeats in turns, with quartiles in brackets. “CPU” is processor time, “wall” elapsed "
         "time. What exactly each measures is in its `--help`; dates, loads and commands are [at the end](#runs).",
     ]
@@ -147,7 +145,7 @@ def _verdict(found: Mapping[str, Any]) -> str:
     if not compared:
         return "No model was compared with torch."
     slower = [words for words, row in compared if row["time_to_torch"]["cpu"]["median"] > 1]
-    said = f"Slower than torch: {', '.join(slower)}." if slower else "None is slower than torch."
+    said = f"Slower than torch: {', '.join(slower)}." if slower else "At this batch, none is slower than torch."
     return f"{len(compared)} of {len(SUITE_MODELS) * len(PROGRAMS)} programs were compared. {said}"
 
 
