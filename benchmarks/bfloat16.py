@@ -1,18 +1,19 @@
 """What computing in bfloat16 costs in accuracy, per model: features against float32, on the golden weights and inputs.
 
-    python -m benchmarks.bfloat16 [--models=merl_vit,...]
+    python -m benchmarks.bfloat16 [--models=merl_vit,...] [--output=FILE]
 
 Weights are those of the golden data (deterministic, not trained); parameters and statistics stay float32 in both.
 S4 and ECG-CPC have no such switch: their kernels are complex and stay in float32, as in the benchmark.
 """
 
 import argparse
-import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.timing import save
 from tests.models.golden import load, relative
 
 MODELS = (
@@ -38,15 +39,17 @@ def measure(model: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints a row per model and all values as JSON."""
+    """Prints a row per model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--output", type=Path, help="JSON")
+    options = parser.parse_args()
     results = {}
     print(f"{'model':14s}{'pooled':>12s}{'sequence':>12s}{'1 - cosine':>12s}")
-    for model in parser.parse_args().models.split(","):
+    for model in options.models.split(","):
         results[model] = measure(model)
         print(f"{model:14s}" + "".join(f"{value:12.1e}" for value in results[model].values()), flush=True)
-    print(json.dumps(results))
+    save(options.output, "bfloat16", {"models": results})
 
 
 if __name__ == "__main__":

@@ -3,15 +3,18 @@
     python -m benchmarks.cka [--records=5000 --layers=12 --channels=768]
 
 Both give the unbiased estimate in float32; the Gram form is what definitions say (K and L without their diagonals), in
-NumPy on the same cores, for a few pairs, and scaled to all. Memory of the Gram form grows with records squared.
+NumPy on the same cores, for one pair, and scaled to all. In turns, medians. Memory of the Gram form grows with
+records squared.
 """
 
 import argparse
 import resource
-import time
+from pathlib import Path
 
 import numpy as np
 
+from benchmarks.timing import Times, asked, in_turns, ratio, save, summary
+from ecgjax import host_memory
 from ecgjax.evaluation import cka
 
 
@@ -29,27 +32,30 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=5000)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--channels", type=int, default=768)
-    parser.add_argument("--measured", type=int, default=2, help="pairs that the Gram form is measured on")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="JSON")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     shape = (options.records, options.channels)
     xs, ys = ([rng.standard_normal(shape, np.float32) for _ in range(options.layers)] for _ in range(2))
     for x, y in zip(xs, ys, strict=True):
         y[:, :100] += x[:, :100]
-    cka.matrix(xs[:1], ys[:1])  # compiles
-    start, wall = time.process_time(), time.perf_counter()
-    found = cka.matrix(xs, ys)
-    ours, elapsed = time.process_time() - start, time.perf_counter() - wall
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    start = time.process_time()
-    for i in range(options.measured):
-        expected = gram(xs[i], ys[i]) / np.sqrt(gram(xs[i], xs[i]) * gram(ys[i], ys[i]))
-        assert abs(expected - found[i, i]) < 1e-3, (expected, found[i, i])
+    host_memory.keep_freed()
     terms = options.layers**2 + 2 * options.layers
-    theirs = (time.process_time() - start) / (3 * options.measured) * terms
-    print(f"{options.layers} x {options.layers} layers, {options.records} x {options.channels} features, CPU seconds")
-    print(f"products of features {ours:8.1f} ({elapsed:.1f} s wall, process peak {peak:.2f} GiB, features included)")
-    print(f"Gram matrices        {theirs:8.1f} ({theirs / ours:.1f} times)")
+    found = cka.matrix(xs, ys)
+    expected = gram(xs[0], ys[0]) / np.sqrt(gram(xs[0], xs[0]) * gram(ys[0], ys[0]))
+    assert abs(expected - found[0, 0]) < 1e-3, (expected, found[0, 0])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    calls = {"products": lambda: cka.matrix(xs, ys), "gram": lambda: gram(xs[0], ys[0])}
+    times = in_turns(calls, options.repeats, warm=0)
+    times["gram"] = [Times(*(terms * seconds for seconds in one)) for one in times["gram"]]
+    seconds, against = {name: summary(taken) for name, taken in times.items()}, ratio(times["gram"], times["products"])
+    size = f"{options.layers} x {options.layers} layers, {options.records} x {options.channels} features"
+    print(f"{size}, CPU seconds; process peak {peak:.2f} GiB, features and a pair's Gram matrices included")
+    print(f"products of features {seconds['products']['cpu']['median']:8.1f}")
+    print(f"Gram matrices        {seconds['gram']['cpu']['median']:8.1f} ({against['cpu']['median']:.1f} times)")
+    ratios = {f"CKA of {size}: Gram matrices / products of features": against}
+    save(options.output, "cka", {"options": asked(options), "seconds": seconds, "ratios": ratios})
 
 
 if __name__ == "__main__":

@@ -6,30 +6,19 @@
 drawn once, and every paired difference. Of it, "resamples" is the drawing, which all models share, and "pairs" the
 paired differences, their intervals and p-values; the rest is each model's own sorting and summing, which grows with the
 models because every model orders the records in its own way. "pair by pair" is `bootstrap.differences` of one pair,
-times the number of pairs. The smallest of a few repeats, in processor seconds, taken in turns.
+times the number of pairs. Medians of a few repeats, in processor seconds, taken in turns.
 """
 
 import argparse
-import time
-from collections.abc import Callable
+from pathlib import Path
 
 from benchmarks.bootstrap import synthetic
-from ecgjax import bootstrap
+from benchmarks.timing import Times, asked, in_turns, ratio, save, spread, summary
+from ecgjax import bootstrap, host_memory
 from ecgjax.evaluation.delong import delong
 from ecgjax.evaluation.joint import joint
 from ecgjax.evaluation.replicated import Replicated, differences
 from ecgjax.evaluation.resamples import draw_counts
-
-
-def smallest(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Processor seconds of each call."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            seconds[name].append(time.process_time() - start)
-    return {name: min(values) for name, values in seconds.items()}
 
 
 def main() -> None:
@@ -37,7 +26,9 @@ def main() -> None:
     sizes = ("records", 2200), ("classes", 71), ("models", 10), ("replicates", 1000), ("repeats", 5)
     for name, default in sizes:
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--output", type=Path, help="JSON")
     options = parser.parse_args()
+    host_memory.keep_freed()
     targets, _ = synthetic(options.records, options.classes)
     scores = {str(i): synthetic(options.records, options.classes, i)[1] for i in range(options.models)}
     how = {"replicates": options.replicates}
@@ -51,7 +42,8 @@ def main() -> None:
         "pair": lambda: bootstrap.differences(targets, scores["0"], scores["1"], **how),
         "closed": lambda: delong(targets, scores),
     }
-    cost = smallest(calls, options.repeats)
+    times = in_turns(calls, options.repeats)
+    cost = {name: spread([one.cpu for one in taken]).median for name, taken in times.items()}
     one, together, number = cost["one"], cost["together"], options.models * (options.models - 1) // 2
     rows = [
         ("one model: its intervals", one, ""),
@@ -62,13 +54,21 @@ def main() -> None:
         ("DeLong's covariance", cost["closed"], "no resampling"),
     ]
     size = f"{options.records:,} records x {options.classes} classes, {options.replicates:,} replicates"
-    print(f"{size} (processor seconds, smallest of {options.repeats})")
+    print(f"{size} (processor seconds, medians of {options.repeats})")
     print("\n".join(f"{name:28s}{seconds:8.3f}   {note}".rstrip() for name, seconds, note in rows))
     print(
         f"all pairs, once the {options.models} models have their intervals: "
         f"{cost['pairs'] / one:.3f} of one model's cost"
     )
     print(f"all pairs with the {options.models} models' own intervals:        {together / one:.1f} of one model's cost")
+    pairs = [Times(*(number * seconds for seconds in one)) for one in times["pair"]]
+    apart = [Times(*(options.models * seconds for seconds in one)) for one in times["one"]]
+    ratios = {
+        f"{number} pairs of {options.models} models, one by one / all together": ratio(pairs, times["together"]),
+        f"intervals of {options.models} models, one by one / together with all pairs": ratio(apart, times["together"]),
+    }
+    seconds = {name: summary(taken) for name, taken in times.items()}
+    save(options.output, "comparing", {"options": asked(options), "seconds": seconds, "ratios": ratios})
 
 
 if __name__ == "__main__":

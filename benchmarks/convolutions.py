@@ -1,27 +1,26 @@
 """Forms of the grouped convolution at the shapes of Net1D: what `ecgjax.models.convolution.cpu_form` is chosen by.
 
-    taskset -c 1 python -m benchmarks.convolutions --batch=32
+    taskset -c 1 python -m benchmarks.convolutions --batch=32 [--output=FILE]
 
-Prints milliseconds of processor time, forward / forward and all gradients, the least of the repeats; a star marks the
-form that is used. 16 taps, 16 channels per group, 2.5 s at 500 Hz; `--seconds=10` for the lengths of 10 s.
+Prints milliseconds of processor time, forward / forward and all gradients, medians of repeats in turns; a star marks
+the form that is used. 16 taps, 16 channels per group, 2.5 s at 500 Hz; `--seconds=10` for the lengths of 10 s.
 """
 
-import time
+import argparse
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 
+from benchmarks.timing import asked, in_turns, save, summary
+from ecgjax import host_memory
 from ecgjax.models.convolution import convolution, cpu_form
 from ecgjax.models.net1d import BLOCKS, GROUP_WIDTH, RATE, TAPS, WIDTHS
 
-FLAGS = flags.FLAGS
-flags.DEFINE_integer("batch", 32, "windows per batch", lower_bound=1)
-flags.DEFINE_integer("repeats", 7, "timed runs", lower_bound=1)
-flags.DEFINE_float("seconds", 2.5, "window")
-flags.DEFINE_list("forms", ["plain", "split", "blocks of 4", "blocks of 8", "blocks of 10"], "forms to time")
+FORMS = "plain,split,blocks of 4,blocks of 8,blocks of 10"
 
 
 def shapes(samples: int) -> list[tuple[int, int, int]]:
@@ -49,30 +48,41 @@ def programs(form: str, stride: int, groups: int) -> tuple[Callable[..., object]
     return jax.jit(forward), jax.jit(both)
 
 
-def milliseconds(run: Callable[..., object], *arguments: jax.Array) -> float:
-    """Least processor time of the repeats, after one run to warm up."""
-    times = []
-    for _ in range(FLAGS.repeats + 1):
-        began = time.process_time()
-        jax.block_until_ready(run(*arguments))
-        times.append(time.process_time() - began)
-    return 1e3 * min(times[1:])
-
-
-def main(_: list[str]) -> None:
-    rng = np.random.default_rng(0)
-    for channels, length, stride in shapes(int(FLAGS.seconds * RATE)):
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=32, help="windows per batch")
+    parser.add_argument("--repeats", type=int, default=7, help="timed runs")
+    parser.add_argument("--seconds", type=float, default=2.5, help="window")
+    parser.add_argument("--forms", default=FORMS, help="forms to time")
+    parser.add_argument("--output", type=Path, help="JSON")
+    options = parser.parse_args()
+    host_memory.keep_freed()
+    rng, rows = np.random.default_rng(0), {}
+    for channels, length, stride in shapes(int(options.seconds * RATE)):
         groups, outputs = channels // GROUP_WIDTH, -(-length // stride)
-        x = jnp.asarray(rng.standard_normal((FLAGS.batch, length, channels)), jnp.float32)
+        x = jnp.asarray(rng.standard_normal((options.batch, length, channels)), jnp.float32)
         kernel = jnp.asarray(rng.standard_normal((TAPS, GROUP_WIDTH, channels)), jnp.float32)
-        g = jnp.asarray(rng.standard_normal((FLAGS.batch, outputs, channels)), jnp.float32)
+        g = jnp.asarray(rng.standard_normal((options.batch, outputs, channels)), jnp.float32)
+        calls = {}
+        for form in options.forms.split(","):
+            for kind, program in zip(("forward", "gradients"), programs(form, stride, groups), strict=True):
+                calls[form, kind] = partial(_run, program, x, kernel, g)
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for (form, kind), times in in_turns(calls, options.repeats).items():
+            found.setdefault(form, {})[kind] = summary(times, 1e3)["cpu"]
+        case = f"{channels:5} channels, {length:4} samples, stride {stride}"
+        rows[case] = found
         cells = []
-        for form in FLAGS.forms:
-            forward, both = (milliseconds(f, x, kernel, g) for f in programs(form, stride, groups))
+        for form, kinds in found.items():
             mark = "*" if form == cpu_form(groups, outputs) else " "
-            cells.append(f"{form} {forward:6.1f} /{both:7.1f}{mark}")
-        print(f"{channels:5} channels, {length:4} samples, stride {stride}: " + "  ".join(cells), flush=True)
+            cells.append(f"{form} {kinds['forward']['median']:6.1f} /{kinds['gradients']['median']:7.1f}{mark}")
+        print(f"{case}: " + "  ".join(cells), flush=True)
+    save(options.output, "convolutions", {"options": asked(options), "rows": rows})
+
+
+def _run(program: Callable[..., object], *arguments: jax.Array) -> None:
+    jax.block_until_ready(program(*arguments))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -1,6 +1,6 @@
 """CPC loss and gradient: one product and a gather, against a loop over the predicted tokens, in time and memory.
 
-    python -m benchmarks.cpc_loss [--batch=8] [--tokens=1200] [--channels=512] [--repeats=5]
+    python -m benchmarks.cpc_loss [--batch=8] [--tokens=1200] [--channels=512] [--repeats=5] [--output=FILE]
 
 The loop gathers the negatives' vectors of one token after the other, as the authors' code does; it is a `lax.scan`, so
 it is compiled too. A third way is timed beside it: weighting all scores by how often each token was drawn, whose
@@ -11,16 +11,18 @@ line of JSON.
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.timing import asked, in_turns, ratio, save, summary
+from ecgjax import host_memory
 from ecgjax.pretraining import cpc
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
@@ -56,7 +58,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in {"batch": 8, "tokens": 1200, "channels": 512, "repeats": 5}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--output", type=Path, help="JSON")
     options = parser.parse_args()
+    host_memory.keep_freed()
     jax.config.update("jax_default_matmul_precision", "highest")
     shape = (options.batch, options.tokens, options.channels)
     keys = jax.random.split(jax.random.key(0), 3)
@@ -67,36 +71,26 @@ def main() -> None:
     for name, function in {"gather": gather, "counts": counts, "loop": loop}.items():
         programs[name] = jax.jit(jax.value_and_grad(function, argnums=(0, 1))).lower(*arguments).compile()
         values[name] = float(programs[name](*arguments)[0])
-    seconds: dict[str, dict[str, list[float]]] = {clock: {name: [] for name in programs} for clock in CLOCKS}
-    for _ in range(options.repeats):
-        for name, program in programs.items():
-            start = {clock: now() for clock, now in CLOCKS.items()}
-            jax.block_until_ready(program(*arguments))
-            for clock, now in CLOCKS.items():
-                seconds[clock][name].append(now() - start[clock])
-    median = {name: statistics.median(times) for name, times in seconds["wall"].items()}
-
-    def ratio(name: str, to: str) -> dict[str, float]:
-        return {
-            clock: statistics.median(a / b for a, b in zip(times[name], times[to], strict=True))
-            for clock, times in seconds.items()
-        }
-
+    calls = {name: partial(_run, program, arguments) for name, program in programs.items()}
+    times = in_turns(calls, options.repeats)
     megabytes = {name: program.memory_analysis().temp_size_in_bytes / 1e6 for name, program in programs.items()}
-    print(
-        json.dumps(
-            {
-                "device": jax.devices()[0].device_kind,
-                **vars(options),
-                "loss": values,
-                "seconds": median,
-                "megabytes": megabytes,
-                "times_faster_than_loop": ratio("loop", "gather"),
-                "times_less_memory_than_loop": megabytes["loop"] / megabytes["gather"],
-                "counts_time_to_gather": ratio("counts", "gather"),
-            }
-        )
-    )
+    size = f"CPC loss and gradient, {options.batch} x {options.tokens} tokens"
+    memory = {"median": megabytes["loop"] / megabytes["gather"]}
+    found = {
+        "loss": values,
+        "seconds": {name: summary(taken) for name, taken in times.items()},
+        "megabytes": megabytes,
+        "ratios": {
+            f"{size}: loop over tokens / one product": {**ratio(times["loop"], times["gather"]), "memory": memory},
+            f"{size}: weighted by counts / one product": ratio(times["counts"], times["gather"]),
+        },
+    }
+    print(json.dumps({"options": asked(options), **found}))
+    save(options.output, "cpc_loss", {"options": asked(options), **found})
+
+
+def _run(program: Any, arguments: tuple[jax.Array, ...]) -> None:
+    jax.block_until_ready(program(*arguments))
 
 
 if __name__ == "__main__":

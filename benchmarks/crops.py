@@ -1,6 +1,6 @@
 """Random 2.5 s crops per second from a store of several GB, against other ways to keep the same signals.
 
-    python -m benchmarks.crops [--gigabytes=2] [--folder=DIR] [--output=FILE.json]
+    python -m benchmarks.crops [--gigabytes=2] [--folder=DIR] [--output=FILE]
 
 A crop is 1250 samples at a random place of a random 10 s record (500 Hz, 12 leads), as a fresh float32 array in
 millivolts. `--gigabytes` is the size of the store; float32 is twice as much, and the folder needs five times as much.
@@ -10,22 +10,20 @@ millivolts. `--gigabytes` is the size of the store; float32 is twice as much, an
     hdf5            one contiguous int16 data set (if h5py is installed)
     arrayrecord     one int16 record per recording, uncompressed, one per group (if array_record is installed)
 
-The ways take turns; the best of the rounds counts, by elapsed and by CPU time. "ratio" is the store's rate over the
-way's, by CPU time. The page cache is warm as far as memory goes: the files were just written.
+The ways take turns; medians of the rounds. Ratios are a way's time over the store's. The page cache is warm as far as
+memory goes: the files were just written.
 """
 
 import argparse
-import json
-import os
-import platform
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.timing import Times, in_turns, ratio, save, summary
 from ecgjax.data.recording import Recording
 from ecgjax.data.store import Store, open_store
 from ecgjax.data.store_writer import StoreWriter
@@ -111,49 +109,48 @@ def ways(folder: Path, store: Store) -> dict[str, Crop]:
     return found
 
 
-def measure(found: dict[str, Crop], records: int) -> dict[str, dict[str, float]]:
+def measure(found: dict[str, Crop], records: int) -> dict[str, list[Times]]:
     rng = np.random.default_rng(1)
-    wall, cpu = dict.fromkeys(found, float("inf")), dict.fromkeys(found, float("inf"))
     expected = found["store"](3, 17)
     for name, crop in found.items():
         np.testing.assert_allclose(crop(3, 17), expected, atol=1e-6, err_msg=name)
-    for _ in range(ROUNDS):
-        places = list(
-            zip(rng.integers(records, size=CROPS), rng.integers(SAMPLES - WINDOW + 1, size=CROPS), strict=True)
-        )
-        plain = [(int(record), int(start)) for record, start in places]
-        for name, crop in found.items():
-            began, used = time.perf_counter(), time.process_time()
-            for record, start in plain:
-                crop(record, start)
-            wall[name] = min(wall[name], time.perf_counter() - began)
-            cpu[name] = min(cpu[name], time.process_time() - used)
-    return {
-        name: {
-            "crops_per_second": round(CROPS / wall[name]),
-            "crops_per_cpu_second": round(CROPS / cpu[name]),
-            "ratio": round(cpu[name] / cpu["store"], 2),
-        }
-        for name in found
-    }
+    times: dict[str, list[Times]] = {name: [] for name in found}
+    for _ in range(ROUNDS):  # other places in each, or the second round would find them in the processor's cache
+        drawn = rng.integers(records, size=CROPS), rng.integers(SAMPLES - WINDOW + 1, size=CROPS)
+        round_ = [(int(record), int(start)) for record, start in zip(*drawn, strict=True)]
+        for name, taken in in_turns({name: partial(_cut, crop, round_) for name, crop in found.items()}, 1, 0).items():
+            times[name] += taken
+    return times
+
+
+def _cut(crop: Crop, places: list[tuple[int, int]]) -> None:
+    for record, start in places:
+        crop(record, start)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=2.0)
     parser.add_argument("--folder", type=Path, help="where the files go; removed afterwards")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, help="JSON")
     arguments = parser.parse_args()
     records = max(4, round(arguments.gigabytes * 1e9 / RECORD_BYTES))
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
-        found = measure(ways(folder, write_store(folder / "store", records)), records)
+        times = measure(ways(folder, write_store(folder / "store", records)), records)
     finally:
         shutil.rmtree(folder)
-    report = {"machine": platform.machine(), "cores": os.cpu_count(), "records": records, "rates": found}
-    print(json.dumps(report, indent=2))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+    rates = {
+        name: summary([Times(*(CROPS / seconds for seconds in one)) for one in taken]) for name, taken in times.items()
+    }
+    for name, rate in rates.items():
+        print(f"{name:12} {rate['wall']['median']:9,.0f} crops/s, {rate['cpu']['median']:9,.0f} per processor second")
+    ratios = {
+        f"random crops from {arguments.gigabytes:g} GB: {name}'s time / the store's": ratio(taken, times["store"])
+        for name, taken in times.items()
+        if name != "store"
+    }
+    save(arguments.output, "crops", {"records": records, "crops_per_second": rates, "ratios": ratios})
 
 
 if __name__ == "__main__":

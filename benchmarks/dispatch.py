@@ -8,10 +8,8 @@ one program of as many. In turns; medians over the rounds, and the ratio of scan
 and of processor time ("cpu": other work on the machine disturbs it less). "dispatch" is the time until a call of the
 step returns, which the device's work hides unless it is shorter. Prints one line of JSON for each model.
 
-On a CPU a scan can win for another reason: each program asks the system anew for its temporary memory, and glibc gives
-large blocks back at once. With MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 in the
-environment it keeps them. On two loaded cores the processor time of a step of ECG-CPC went from 70 to 37 ms, a
-scanned one from 47 to 44; of S4 from 13.7 to 12.9 and from 11.7 to 11.9.
+On a CPU a scan can win for another reason: each program asks for its temporary memory anew. `ecgjax.host_memory` has it
+kept, here as in the jobs (`benchmarks.host_memory`).
 """
 
 import argparse
@@ -19,11 +17,14 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.timing import asked, in_turns, ratio, save, summary
+from ecgjax import host_memory
 from ecgjax.data.batches import training_iterator
 from ecgjax.data.embedded import synthetic_store
 from ecgjax.data.store import open_store
@@ -41,15 +42,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("width", 32), ("batch", 16), ("steps", 8), ("rounds", 8)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--output", type=Path, help="JSON")
     options = parser.parse_args()
+    host_memory.keep_freed()
     jax.config.update("jax_default_matmul_precision", "highest")
+    found, ratios = {}, {}
     for name, prepare in (("ecg_cpc", _pretraining), ("s4", _supervised)):
-        found = compare(*prepare(options), steps=options.steps, rounds=options.rounds)
-        device = jax.devices()[0].device_kind
-        print(json.dumps({"model": name, "device": device, **vars(options), **found}), flush=True)
+        found[name] = compare(*prepare(options), steps=options.steps, rounds=options.rounds)
+        print(json.dumps({"model": name, **asked(options), **found[name]}), flush=True)
+        what = f"step of {name}, width {options.width}: one by one / in a scan of {options.steps}"
+        ratios[what] = found[name]["ratio"]
+    save(options.output, "dispatch", {"options": asked(options), "models": found, "ratios": ratios})
 
 
-def compare(step: Step, state: Any, cutter: Any, items: list[Any], *, steps: int, rounds: int) -> dict[str, float]:
+def compare(step: Step, state: Any, cutter: Any, items: list[Any], *, steps: int, rounds: int) -> dict[str, Any]:
     """Seconds of a step both ways; `step` is (state, cutter, item) -> state, `items` as many batches as steps."""
     one = jax.jit(step, donate_argnums=0)
     returned: list[float] = []
@@ -73,19 +79,19 @@ def compare(step: Step, state: Any, cutter: Any, items: list[Any], *, steps: int
     def scan(state: Any) -> Any:
         return together(state, cutter, stacked(*items))
 
-    times: dict[str, list[tuple[float, float]]] = {"loop": [], "scan": []}
-    for _ in range(rounds + 1):  # the first compiles
-        for name, call in (("loop", loop), ("scan", scan)):
-            wall, cpu = time.perf_counter(), time.process_time()
+    def block(call: Callable[[Any], Any]) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal state
             state = jax.block_until_ready(call(state))
-            times[name].append(((time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps))
-    found: dict[str, float] = {}
-    for position, clock in enumerate(("wall", "cpu")):
-        ms = {name: 1e3 * statistics.median(pair[position] for pair in pairs[1:]) for name, pairs in times.items()}
-        found |= {f"{name}_{clock}_ms": round(value, 3) for name, value in ms.items()}
-        found[f"steps_per_second_ratio_{clock}"] = round(ms["loop"] / ms["scan"], 3)
-    found["dispatch_ms"] = round(1e3 * statistics.median(returned[steps:]), 3)
-    return found
+
+        return run
+
+    times = in_turns({"loop": block(loop), "scan": block(scan)}, rounds)
+    return {
+        "ms": {name: summary(taken, 1e3 / steps) for name, taken in times.items()},
+        "ratio": ratio(times["loop"], times["scan"]),
+        "dispatch_ms": 1e3 * statistics.median(returned[steps:]),
+    }
 
 
 def _batches(encoder: Any, options: argparse.Namespace) -> tuple[Any, list[Any]]:

@@ -11,9 +11,8 @@ forward and with gradients, on random numbers.
 import argparse
 import importlib.util
 import json
-import statistics
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.timing import in_turns, summary
+from ecgjax import host_memory
 from ecgjax.atomic import write_json
 from ecgjax.compilation.measure import compile_for, lower
 from ecgjax.compilation.programs import Compilable
@@ -82,23 +83,22 @@ def compiled(form: Form, target: Target) -> dict[str, dict[str, float | None]]:
     return found
 
 
-def timed(forms: Sequence[Form], repeats: int) -> dict[str, dict[str, float]]:
-    """Median processor milliseconds of both programs of every form of a case, in turns."""
+def timed(forms: Sequence[Form], repeats: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Processor milliseconds (median and quartiles) of both programs of every form of a case, in turns."""
     rng = np.random.default_rng(0)
     runs: dict[tuple[str, str], tuple[Any, Any]] = {}
     for form in forms:
         for kind, (function, arguments) in programs(form).items():
             runs[form.name, kind] = jax.jit(function), jax.tree.map(lambda x: _filled(x, rng), arguments)
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
-    for _ in range(repeats + 1):  # the first compiles
-        for key, (call, values) in runs.items():
-            began = time.process_time()
-            jax.block_until_ready(call(*values))
-            times[key].append(1e3 * (time.process_time() - began))
-    found: dict[str, dict[str, float]] = {}
-    for (name, kind), milliseconds in times.items():
-        found.setdefault(name, {})[kind] = statistics.median(milliseconds[1:])
+    calls = {key: partial(_run, call, values) for key, (call, values) in runs.items()}
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for (name, kind), times in in_turns(calls, repeats).items():
+        found.setdefault(name, {})[kind] = summary(times, 1e3)["cpu"]
     return found
+
+
+def _run(call: Callable[..., Any], values: tuple[Any, ...]) -> None:
+    jax.block_until_ready(call(*values))
 
 
 def _filled(x: Any, rng: np.random.Generator) -> jax.Array:
@@ -122,6 +122,7 @@ def run(description: str | None, module: str, forms: Callable[[int], Sequence[Fo
     parser.add_argument("--only", default="", help="rows whose 'case/form' has this in it; alternatives by a comma")
     parser.add_argument("--output", type=Path, help="JSON; rows that it has from an earlier run stay")
     options = parser.parse_args()
+    host_memory.keep_freed()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_default_matmul_precision", "highest")  # as the jobs do
     topology = options.topology or ("v5e:2x2" if importlib.util.find_spec("libtpu") else "none")
@@ -149,7 +150,8 @@ def run(description: str | None, module: str, forms: Callable[[int], Sequence[Fo
                 row[topology] = compiled(form, target)
             costs = row.get(topology, {})
             pairs = [_pair(costs, key) for key in ("gflop", "megabytes", "at_least_ms", "compile_processor_seconds")]
-            pairs.append("/".join(_short(row.get("cpu_ms", {}).get(kind)) for kind in ("forward", "gradients")))
+            here_ms = row.get("cpu_ms", {})
+            pairs.append("/".join(_short(here_ms.get(kind, {}).get("median")) for kind in ("forward", "gradients")))
             print(f"{case:28} {form.name:16} " + " ".join(f"{pair:>15}" for pair in pairs), flush=True)
             if options.output:
                 write_json(options.output, {"benchmark": module, "batch": options.batch, "rows": rows})

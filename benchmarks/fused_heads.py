@@ -1,7 +1,7 @@
 """48 heads on one ECG-CPC encoder as one program, against 48 separate evaluations.
 
     python -m benchmarks.fused_heads [--records=400] [--epochs=5] [--separate=3] [--modes=linear,frozen]
-        [--folder=DIR] [--output=FILE.json]
+        [--folder=DIR] [--output=FILE]
 
 Three label sets like PTB-XL's (5, 23 and 71 labels) on synthetic records of 10 s at 100 Hz, eight learning rates, two
 seeds that share their crops, the published encoder (width 512, four layers, random weights), batches of 64; for each
@@ -11,7 +11,7 @@ mode:
                 predictions and figures (s)
     separate    `--separate` whole runs of `ecgjax.jobs.evaluate` in this process, half of them before the fused sweep
                 and half after it, after one whose compilations are kept for them (s); 48 of them would be too slow
-                here, so their mean is multiplied by 48
+                here, so their median is multiplied by 48
     heads       one training step by number of heads, half of them linear and half frozen, beside the encoder alone
                 (CPU ms)
 
@@ -21,20 +21,19 @@ busy machine they are the steadier number.
 
 import argparse
 import contextlib
-import json
 import os
-import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from benchmarks.timing import Times, asked, save, summary, timed
+from ecgjax import host_memory
 from ecgjax.data.cutter import Cutter
 from ecgjax.data.recording import Recording
 from ecgjax.data.store_writer import StoreWriter
@@ -51,19 +50,6 @@ LABELS, RATES, SEEDS = (5, 23, 71), [1e-4 * 2**i for i in range(8)], range(2)
 HEADS = len(LABELS) * len(RATES) * len(SEEDS)
 RATE, SECONDS, FOLDS = 100.0, 10, 10
 BATCH, TARGET = 64, 15.0
-
-
-class Times(NamedTuple):
-    """Attributes: seconds by the clock, and of CPU."""
-
-    wall: float
-    cpu: float
-
-
-def timed(act: Callable[[], Any]) -> Times:
-    wall, cpu = time.perf_counter(), time.process_time()
-    act()
-    return Times(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def write_store(path: Path, records: int) -> None:
@@ -113,12 +99,11 @@ def compare(folder: Path, mode: str, epochs: int, separate: int) -> dict[str, An
         before = [alone(cell) for cell in chosen[: separate // 2]]
         fused = timed(lambda: sweep.run(config, folder / f"fused-{mode}"))
         after = [alone(cell) for cell in chosen[separate // 2 :]]
-    mean = Times(*(statistics.mean(values) for values in zip(*before, *after, strict=True)))
-    return {"fused": fused._asdict(), "separate": mean._asdict(), "runs": separate}
+    return {"fused": fused._asdict(), "separate": summary([*before, *after]), "runs": separate}
 
 
 def scaling(counts: tuple[int, ...], steps: int = 3) -> dict[str, float]:
-    """CPU seconds of a step by number of heads, and of the encoder alone; the fastest of some."""
+    """CPU seconds of a step by number of heads, and of the encoder alone; medians of some."""
     model, rng = load_model("ecg_cpc"), np.random.default_rng(0)
     samples = model.encoder.samples
     item = {
@@ -131,9 +116,9 @@ def scaling(counts: tuple[int, ...], steps: int = 3) -> dict[str, float]:
     targets = [(rng.random((BATCH, count)) < 0.3).astype(np.float32) for count in LABELS]
     modes = [supervised.MODES[name] for name in ("linear", "frozen")]
 
-    def fastest(act: Callable[[], Any]) -> float:
+    def seconds(act: Callable[[], Any]) -> float:
         jax.block_until_ready(act())
-        return min(timed(lambda: jax.block_until_ready(act())).cpu for _ in range(steps))
+        return statistics.median(timed(lambda: jax.block_until_ready(act())).cpu for _ in range(steps))
 
     def make(count: int) -> fused_heads.Together:
         heads = []
@@ -144,7 +129,7 @@ def scaling(counts: tuple[int, ...], steps: int = 3) -> dict[str, float]:
 
     encode = make(2).features
     assert encode is not None
-    found = {"encoder": fastest(lambda: encode(cutter, item))}
+    found = {"encoder": seconds(lambda: encode(cutter, item))}
     read = {**jax.device_get(encode(cutter, item)), "record": item["record"]}
     for count in counts:
         program = make(count)
@@ -154,7 +139,7 @@ def scaling(counts: tuple[int, ...], steps: int = 3) -> dict[str, float]:
             state[0], losses = program.step(state[0], FeatureSource(None, None, on_device=False), read)
             return losses
 
-        found[str(count)] = fastest(step)
+        found[str(count)] = seconds(step)
     return found
 
 
@@ -165,8 +150,9 @@ def main() -> None:
     parser.add_argument("--separate", type=int, default=3)
     parser.add_argument("--modes", default="linear,frozen")
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, help="JSON")
     arguments = parser.parse_args()
+    host_memory.keep_freed()
     print(f"{HEADS} heads, {arguments.records} records, {arguments.epochs} epochs, {os.cpu_count()} processors, "
           f"{jax.devices()[0].device_kind}, jax {jax.__version__}")  # fmt: skip
     found: dict[str, Any] = {}
@@ -180,9 +166,10 @@ def main() -> None:
         for mode in arguments.modes.split(","):
             times = found[mode] = compare(folder, mode, arguments.epochs, arguments.separate)
             for kind in ("wall", "cpu"):
-                fused, separate = times["fused"][kind], HEADS * times["separate"][kind]
+                one = times["separate"][kind]["median"]
+                fused, separate = times["fused"][kind], HEADS * one
                 print(f"{mode:8s} {kind:4s} fused {fused:8.1f} s   separate {separate:8.1f} s ({HEADS} x "
-                      f"{times['separate'][kind]:.1f} s, of {times['runs']} runs)   {separate / fused:6.1f} times less"
+                      f"{one:.1f} s, of {times['runs']} runs)   {separate / fused:6.1f} times less"
                       f"   (at least {TARGET:g})", flush=True)  # fmt: skip
         counts = (1, 4, 16, HEADS)
         found["heads"] = scaling(counts)
@@ -192,9 +179,14 @@ def main() -> None:
         own = found["heads"][str(count)]
         print(f"{count:4d} heads     {1e3 * own:8.1f} ms of CPU per step, {1e3 * own / count:6.2f} per head; "
               f"with the encoder {(alone + own) / (alone + found['heads']['1']):5.2f} times one head")  # fmt: skip
-    if arguments.output:
-        about = {"machine": platform.platform(), "processors": os.cpu_count(), "records": arguments.records}
-        arguments.output.write_text(json.dumps({**about, "epochs": arguments.epochs, **found}, indent=2) + "\n")
+    ratios = {
+        f"{HEADS} {mode} heads, {arguments.epochs} epochs: separate evaluations / one fused sweep": {
+            kind: {key: HEADS * value / found[mode]["fused"][kind] for key, value in spread.items()}
+            for kind, spread in found[mode]["separate"].items()
+        }
+        for mode in arguments.modes.split(",")
+    }
+    save(arguments.output, "fused_heads", {"options": asked(arguments), **found, "ratios": ratios})
 
 
 if __name__ == "__main__":

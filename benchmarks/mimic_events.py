@@ -1,21 +1,26 @@
 """Streaming a laboratory table of MIMIC-IV's form against reading it whole with pandas: rows/s and peak memory.
 
-    python -m benchmarks.mimic_events [--rows=2000000]
+    python -m benchmarks.mimic_events [--rows=2000000] [--repeats=3] [--output=FILE]
 
-Both give the values of the targets' items near 2,000 ECGs. Each runs in a process of its own.
+Both give the values of the targets' items near 2,000 ECGs. Each runs in processes of its own, in turns; medians.
 """
 
 import argparse
 import gzip
+import json
 import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from benchmarks.timing import Times, asked, ratio, save, summary, timed
 
 T0 = 6_600_000_000
 COLUMNS = (
@@ -29,21 +34,37 @@ ITEMS = (50912, 51222, *range(40001, 40004))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path, help="JSON")
     parser.add_argument("--run", choices=("stream", "pandas"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
-        began = time.perf_counter()
-        rows, found = {"stream": stream, "pandas": whole}[options.run](options.folder)
-        seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{options.run:8} {rows / seconds:12,.0f} rows/s {peak:8,.0f} MB peak  {found} values near an ECG")
+        found: list[int] = []
+        taken = timed(lambda: found.extend({"stream": stream, "pandas": whole}[options.run](options.folder)))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"times": taken, "megabytes": peak, "rows": found[0], "values": found[1]}))
         return
+    runs: dict[str, list[dict[str, Any]]] = {"stream": [], "pandas": []}
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), options.rows)
-        for run in ("stream", "pandas"):
-            subprocess.run(
-                [sys.executable, "-m", "benchmarks.mimic_events", f"--run={run}", f"--folder={folder}"], check=True
-            )
+        for _ in range(options.repeats):
+            for name in runs:
+                shutil.rmtree(Path(folder) / "cache", ignore_errors=True)
+                command = [sys.executable, "-m", "benchmarks.mimic_events", f"--run={name}", f"--folder={folder}"]
+                answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+                runs[name].append(json.loads(answer.splitlines()[-1]))
+    times = {name: [Times(*run["times"]) for run in ran] for name, ran in runs.items()}
+    megabytes = {name: statistics.median(run["megabytes"] for run in ran) for name, ran in runs.items()}
+    for name, ran in runs.items():
+        rate = statistics.median(run["rows"] / run["times"][0] for run in ran)
+        print(f"{name:8} {rate:12,.0f} rows/s {megabytes[name]:8,.0f} MB peak  {ran[0]['values']} values near an ECG")
+    what = f"laboratory table of {options.rows:,} rows: pandas / streaming"
+    memory = {"median": megabytes["pandas"] / megabytes["stream"]}
+    ratios = {what: {**ratio(times["pandas"], times["stream"]), "memory": memory}}
+    seconds = {name: summary(taken) for name, taken in times.items()}
+    found_ = {"options": asked(options), "seconds": seconds, "megabytes": megabytes, "ratios": ratios}
+    save(options.output, "mimic_events", found_)
 
 
 def ecgs() -> tuple[np.ndarray, np.ndarray]:

@@ -1,16 +1,25 @@
-"""Time, memory and arithmetic of every encoder: forward pass and training step, beside torch where it is installed.
+"""Time, memory and arithmetic of every encoder, beside torch where it is installed.
 
-    python -m benchmarks.models --models=merl_resnet,ecg_founder --batch=32 --out=models.json
+    python -m benchmarks.models --models=merl_resnet,ecg_founder --batch=32 --output=models.json
 
-Columns: milliseconds of the forward pass (evaluation mode) and of a training step (batch statistics, loss of a linear
-head with 71 outputs, all gradients, AdamW), best of the repeats; the same for torch, and ecgjax / torch; arithmetic of
-the architecture itself (its plain form, GFLOP) and of the compiled program; bytes the compiled step accesses, and its
-peak memory beside the arguments, by XLA's own accounts. ecgjax and torch take turns, so that a busy machine is unfair
-to neither. On a shared machine compare processor time on one core:
-`taskset -c 1 python -m benchmarks.models --cpu_time`.
+"features": the forward pass in evaluation mode. "frozen": those and a training step of a linear head with 71 outputs.
+"finetune": a training step of everything (batch statistics, all gradients, AdamW), its state donated, as the jobs do.
+The same three in torch run in a process of their own, with torch's own memory management. All take turns, with a matrix
+product of 1,024 x 1,024 (float32) between them: its rate is the peak that shares are of (`ecgjax.chips.here` measures
+the same product). Milliseconds and ratios are medians with quartiles, by the clock and of processors. On a busy machine
+`--one_core` and processor time compare best: threads that wait for each other cost time that is nobody's.
+
+Arithmetic ("GFLOP") is that of the architecture in its plain form; "compiled" is the program's as compiled here. Memory
+is XLA's account of a program (arguments, temporaries, outputs that are no argument's), and what each process grew by,
+compilation included.
+
+Not every batch gives the same ratio: of MERL's ViT, whose fine-tuning step takes 0.9 times torch's processor time at
+batch 4, it took 1.11 times torch's at batch 16 (quartiles 1.04 and 1.14), features 1.01 times (two loaded cores).
 """
 
-import json
+import argparse
+import os
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,161 +29,171 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags
 
+from benchmarks.timing import Times, asked, in_turns, ratio, save, summary
+from benchmarks.torch_process import Rival
+from ecgjax import host_memory
 from ecgjax.errors import UserError
 from ecgjax.models import heads, registry
 from ecgjax.models.encoder import Encoder
 
-try:
-    import torch
-except ImportError:
-    torch = None
+OUTPUTS, PRODUCT = 71, 1024
+PROGRAMS = ("features", "frozen", "finetune")
 
-OUTPUTS = 71
-
-FLAGS = flags.FLAGS
-flags.DEFINE_list("models", None, "registry names; all if left out")
-flags.DEFINE_integer("batch", 32, "windows per batch", lower_bound=1)
-flags.DEFINE_integer("repeats", 5, "timed runs of each program", lower_bound=1)
-flags.DEFINE_enum(
-    "dtype", "float32", ["float32", "bfloat16"], "of the computation in ecgjax, where a model has the switch"
-)
-flags.DEFINE_bool(
-    "cpu_time", False, "processor time in place of wall time: steadier on a shared machine, one thread at best"
-)
-flags.DEFINE_string("out", None, "JSON file to write")
+Run = Callable[[], Any]
 
 
-def jax_programs(encoder: Encoder, x: np.ndarray, targets: np.ndarray) -> dict[str, tuple[Callable[[], Any], dict]]:
-    """Forward pass and training step: a function that runs it once, and XLA's account of it."""
+def programs(encoder: Encoder, x: np.ndarray, targets: np.ndarray) -> dict[str, tuple[Run, dict[str, float]]]:
+    """Each program: a function that runs it once, and XLA's account of it."""
     head = heads.create("linear", encoder.spec.channels, OUTPUTS)
     variables = encoder.init(jax.random.key(0))
     params = {"encoder": variables.pop("params"), "head": head.init(jax.random.key(1))}
     optimiser = optax.adamw(1e-3, weight_decay=1e-3)
+    known = jnp.asarray(targets)
 
-    def forward(params, rest, x):
-        return encoder.apply({"params": params["encoder"], **rest}, x)[0].pooled
+    def error(head_params, features):
+        return optax.sigmoid_binary_cross_entropy(head.apply(head_params, features), known).mean()
 
-    def step(params, rest, state, x):
+    def features(fixed, x):
+        return encoder.apply({"params": fixed["encoder"], **fixed["rest"]}, x)[0].pooled
+
+    def frozen(state, fixed, x):
+        head_params, moments = state
+        encoded, _ = encoder.apply({"params": fixed["encoder"], **fixed["rest"]}, x)
+        updates, moments = optimiser.update(jax.grad(error)(head_params, encoded), moments, head_params)
+        return optax.apply_updates(head_params, updates), moments
+
+    def finetune(state, x):
+        params, rest, moments = state
+
         def loss(params):
-            variables = {"params": params["encoder"], **rest}
-            features, after = encoder.apply(variables, x, train=True, key=jax.random.key(2))
-            return optax.sigmoid_binary_cross_entropy(head.apply(params["head"], features), targets).mean(), after
+            encoded, after = encoder.apply({"params": params["encoder"], **rest}, x, train=True, key=jax.random.key(2))
+            return error(params["head"], encoded), after
 
-        (_, after), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        updates, state = optimiser.update(grads, state, params)
-        return optax.apply_updates(params, updates), after, state
+        grads, after = jax.grad(loss, has_aux=True)(params)
+        updates, moments = optimiser.update(grads, moments, params)
+        return optax.apply_updates(params, updates), {**rest, **after}, moments
 
-    x = jnp.asarray(x)
-    programs = {}
-    for name, function, arguments in (
-        ("forward", forward, (params, variables, x)),
-        ("step", step, (params, variables, optimiser.init(params), x)),
-    ):
-        traced = jax.jit(function).trace(*arguments)
-        began = time.perf_counter()
-        compiled = traced.lower().compile()
-        seconds = time.perf_counter() - began
-        # Lowered for a TPU, every layer has its plain form: the arithmetic that the architecture asks for.
-        plain = traced.lower(lowering_platforms=("tpu",)).cost_analysis() or {}
-        cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
-        account = {
-            "compile_seconds": seconds,
-            "gflop_plain": plain.get("flops", 0.0) / 1e9,
-            "gflop_compiled": cost.get("flops", 0.0) / 1e9,
-            "gigabytes_accessed": cost.get("bytes accessed", 0.0) / 1e9,
-            "peak_megabytes": (memory.temp_size_in_bytes + memory.output_size_in_bytes) / 1e6,
-        }
-        run = lambda compiled=compiled, arguments=arguments: jax.block_until_ready(compiled(*arguments))  # noqa: E731
-        programs[name] = (run, account)
-    return programs
+    x, fixed = jnp.asarray(x), {"encoder": params["encoder"], "rest": variables}
+    own = jax.tree.map(jnp.copy, params)  # donated, so not shared with the others
+    return {
+        "features": _compiled(features, None, fixed, x),
+        "frozen": _compiled(frozen, (own["head"], optimiser.init(own["head"])), fixed, x),
+        "finetune": _compiled(
+            finetune, (jax.tree.map(jnp.copy, params), jax.tree.map(jnp.copy, variables), optimiser.init(params)), x
+        ),
+    }
 
 
-def torch_programs(name: str, channels: int, x: np.ndarray, targets: np.ndarray) -> dict[str, Callable[[], Any]]:
-    """The same two in torch, if it is installed and the model is rendered there."""
-    if torch is None:
-        return {}
-    from benchmarks.torch_models import MODELS
+def _compiled(function: Callable[..., Any], state: Any, *arguments: Any) -> tuple[Run, dict[str, float]]:
+    """Of (state, ...) -> state, the state donated; without one, of a plain function."""
+    jitted = jax.jit(function) if state is None else jax.jit(function, donate_argnums=0)
+    traced = jitted.trace(*(() if state is None else (state,)), *arguments)
+    began = time.perf_counter()
+    compiled = traced.lower().compile()
+    seconds = time.perf_counter() - began
+    # Lowered for a GPU, every layer has its plain form: the arithmetic that the architecture asks for.
+    plain = traced.lower(lowering_platforms=("cuda",)).cost_analysis() or {}
+    cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+    size = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
+    account = {
+        "compile_seconds": seconds,
+        "gflop": plain.get("flops", 0.0) / 1e9,
+        "gflop_compiled": cost.get("flops", 0.0) / 1e9,
+        "gigabytes_accessed": cost.get("bytes accessed", 0.0) / 1e9,
+        "megabytes": (size - memory.alias_size_in_bytes) / 1e6,
+    }
 
-    if name not in MODELS:
-        return {}
-    encoder, head = MODELS[name](), torch.nn.Linear(channels, OUTPUTS)
-    optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], weight_decay=1e-3)
-    signals, wanted = torch.from_numpy(np.ascontiguousarray(x.swapaxes(1, 2))), torch.from_numpy(targets)
+    def run() -> None:
+        nonlocal state
+        if state is None:
+            jax.block_until_ready(compiled(*arguments))
+        else:
+            state = jax.block_until_ready(compiled(state, *arguments))
 
-    def forward() -> None:
-        encoder.eval()
-        with torch.inference_mode():
-            encoder(signals)
-
-    def step() -> None:
-        encoder.train()
-        optimiser.zero_grad()
-        torch.nn.functional.binary_cross_entropy_with_logits(head(encoder(signals)), wanted).backward()
-        optimiser.step()
-
-    return {"forward": forward, "step": step}
+    return run, account
 
 
-def measure(name: str) -> dict[str, Any]:
-    """One row."""
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One model's part of the JSON."""
     try:
-        encoder = registry.create(name, dtype=FLAGS.dtype)
-    except UserError:
+        encoder = registry.create(name, dtype=options.dtype)
+    except UserError:  # S4 has no such switch
         encoder = registry.create(name)
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((FLAGS.batch, encoder.samples, 12)).astype(np.float32)
-    targets = (rng.random((FLAGS.batch, OUTPUTS)) > 0.5).astype(np.float32)
-    row: dict[str, Any] = {"model": name, "batch": FLAGS.batch, "samples": encoder.samples, "dtype": encoder.dtype}
-    others = torch_programs(name, encoder.spec.channels, x, targets)
-    for which, (run, account) in jax_programs(encoder, x, targets).items():
-        rivals = {"ecgjax": run, **({"torch": others[which]} if which in others else {})}
-        times = best(rivals, FLAGS.repeats)
-        row[which] = {**{f"{rival}_ms": ms for rival, ms in times.items()}, **account}
+    x = rng.standard_normal((options.batch, encoder.samples, 12)).astype(np.float32)
+    targets = (rng.random((options.batch, OUTPUTS)) > 0.5).astype(np.float32)
+    product, ones = jax.jit(lambda x: x @ x), jnp.ones((PRODUCT, PRODUCT))
+    jax.block_until_ready(product(ones))
+    row: dict[str, Any] = {"samples": encoder.samples, "dtype": encoder.dtype}
+    before = _peak()
+    with Rival(name, encoder.spec.channels, OUTPUTS, x, targets, options.one_core) as rival:
+        for which, (run, account) in programs(encoder, x, targets).items():
+            calls: dict[str, Run] = {"ecgjax": run, "product": lambda: jax.block_until_ready(product(ones))}
+            if rival.there:
+                calls["torch"] = lambda which=which: rival.run(which)  # type: ignore[misc]
+            row[which] = _figures(in_turns(calls, options.repeats), account, options.batch)
+        row["grown_megabytes"] = {"ecgjax": (_peak() - before) / 1e6}
+        if rival.there:
+            row["grown_megabytes"]["torch"] = rival.grown() / 1e6
     return row
 
 
-def best(rivals: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Least milliseconds of each function; they take turns, after one run each to warm up."""
-    clock = time.process_time if FLAGS.cpu_time else time.perf_counter
-    least = dict.fromkeys(rivals, np.inf)
-    for turn in range(repeats + 1):
-        for name, run in rivals.items():
-            began = clock()
-            run()
-            if turn:
-                least[name] = min(least[name], 1e3 * (clock() - began))
-    return least
+def _figures(times: dict[str, list[Times]], account: dict[str, float], batch: int) -> dict[str, Any]:
+    product = times.pop("product")
+    found: dict[str, Any] = {name: {"ms": summary(taken, 1e3)} for name, taken in times.items()}
+    for name, taken in times.items():
+        found[name]["records_per_second"] = summary([Times(*(batch / seconds for seconds in one)) for one in taken])
+    peak = [Times(*(2 * PRODUCT**3 / seconds for seconds in one)) for one in product]
+    reached = [Times(*(1e9 * account["gflop"] / seconds for seconds in one)) for one in times["ecgjax"]]
+    found |= {"peak_gflops": summary(peak, 1e-9), "share_of_peak": ratio(reached, peak), **account}
+    if "torch" in times:
+        found["time_to_torch"] = ratio(times["ecgjax"], times["torch"])
+    return found
 
 
-def line(row: dict[str, Any]) -> str:
-    """A row of the table."""
-    cells = [f"{row['model']:<12}"]
-    for which in ("forward", "step"):
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def line(name: str, row: dict[str, Any]) -> str:
+    """A row of the table, by processor time."""
+    cells = [f"{name:<12}"]
+    for which in PROGRAMS:
         r = row[which]
-        rival = r.get("torch_ms")
-        ratio = f"{rival:8.0f} {r['ecgjax_ms'] / rival:5.2f}" if rival else f"{'-':>8} {'-':>5}"
+        torch = (
+            f"{r['torch']['ms']['cpu']['median']:7.0f} {r['time_to_torch']['cpu']['median']:5.2f}"
+            if "torch" in r
+            else f"{'-':>7} {'-':>5}"
+        )
         cells.append(
-            f"{r['ecgjax_ms']:8.0f} {ratio} {r['gflop_plain']:7.1f} {r['gflop_compiled']:7.1f} "
-            f"{r['gigabytes_accessed']:6.1f} {r['peak_megabytes']:6.0f}"
+            f"{r['ecgjax']['ms']['cpu']['median']:7.0f} {torch} {r['gflop']:7.1f} "
+            f"{r['share_of_peak']['cpu']['median']:5.2f} {r['megabytes']:6.0f}"
         )
     return " |".join(cells)
 
 
-def main(_: list[str]) -> None:
-    columns = f"{'ms':>8} {'torch':>8} {'ratio':>5} {'GF':>7} {'GF run':>7} {'GB':>6} {'MB':>6}"
-    if torch is not None and FLAGS.cpu_time:
-        torch.set_num_threads(1)
-    print(f"batch {FLAGS.batch}, {jax.devices()[0].device_kind}, {'processor' if FLAGS.cpu_time else 'wall'} time")
-    print(" |".join([f"{'':<12}", f"{'forward: ' + columns:>52}"[-52:], f"{'step: ' + columns:>52}"[-52:]]))
-    rows = []
-    for name in FLAGS.models or registry.names():
-        rows.append(measure(name))
-        print(line(rows[-1]), flush=True)
-    if FLAGS.out:
-        Path(FLAGS.out).write_text(json.dumps(rows, indent=1) + "\n")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(registry.names()), help="registry names")
+    parser.add_argument("--batch", type=int, default=32, help="windows per batch")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each program")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of ecgjax's computation")
+    parser.add_argument("--one_core", action="store_true", help="everything on one core, in one thread")
+    parser.add_argument("--output", type=Path, help="JSON")
+    options = parser.parse_args()
+    if options.one_core:  # before threads begin
+        os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
+    host_memory.keep_freed()
+    jax.config.update("jax_default_matmul_precision", "highest")
+    print(f"batch {options.batch}, {jax.devices()[0].device_kind}, processor time")
+    print(" |".join([f"{'':<12}", *(f"{which + ': ms   torch ratio      GF share     MB':>42}" for which in PROGRAMS)]))
+    rows = {}
+    for name in options.models.split(","):
+        rows[name] = measure(name, options)
+        print(line(name, rows[name]), flush=True)
+        save(options.output, "models", {"options": asked(options), "models": rows})
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -1,30 +1,28 @@
 """Random 2.5 s crops per second from a store on disk, resampled 500 -> 240 Hz, for both placements of the signals.
 
-    python -m benchmarks.pipeline [--store=DIR] [--output=FILE.json]
+    python -m benchmarks.pipeline [--store=DIR] [--output=FILE]
 
-Without --store, 1,000 random 10 s records are written to a temporary store (120 MB int16). Batches of 64, each row the
-best of five rounds taken in turn:
+Without --store, 1,000 random 10 s records are written to a temporary store (120 MB int16). Batches of 64; medians of
+five rounds taken in turn:
 
     host read       plan and crops from the memory maps, int16, nothing on the device
     host path       training iterator with placement="host": read, transfer in the background, cut and resample
     device path     training iterator with placement="device"
     same batch      the device path's program on one and the same batch: what it would reach if planning cost nothing
 
-"ratio" is to "same batch". The page cache is warm: the store was just written, or read in the first round.
+Ratios are to "same batch". The page cache is warm: the store was just written, or read in the first round.
 """
 
 import argparse
-import json
-import os
-import platform
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from benchmarks.timing import Times, in_turns, ratio, save, summary
+from ecgjax import host_memory
 from ecgjax.data.batch_plans import BatchPlan
 from ecgjax.data.batches import training_iterator
 from ecgjax.data.cutter import Cutter, HostCrops, Item
@@ -44,7 +42,8 @@ def write_store(path: Path, records: int = 1000) -> None:
         writer.finish({})
 
 
-def rates(store: Store) -> dict[str, float]:
+def measure(store: Store) -> dict[str, list[Times]]:
+    """Seconds per crop of every way."""
     rows = np.arange(len(store.records))
     steps = max(4, min(60, len(rows) // BATCH * 4))
     epochs = (ROUNDS + 1) * steps  # more than is read
@@ -77,15 +76,11 @@ def rates(store: Store) -> dict[str, float]:
         "device path": through(device_batches, device_cutter),
         "same batch": lambda: jax.block_until_ready([cut(device_cutter, same) for _ in range(steps)][-1]),
     }
-    best = dict.fromkeys(ways, 0.0)
-    for i in range(ROUNDS + 1):
-        for name, way in ways.items():
-            begin = time.perf_counter()
-            way()
-            if i:  # the first round compiles and fills the page cache
-                best[name] = max(best[name], steps * BATCH / (time.perf_counter() - begin))
+    times = in_turns(ways, ROUNDS)  # the round before them compiles and fills the page cache
     host_batches.close()
-    return best
+    return {
+        name: [Times(*(seconds / (steps * BATCH) for seconds in one)) for one in taken] for name, taken in times.items()
+    }
 
 
 def main() -> None:
@@ -93,22 +88,25 @@ def main() -> None:
     parser.add_argument(
         "--store", type=Path, help="a store with at least 64 records of 2.5 s; a random one is written without"
     )
-    parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
+    parser.add_argument("--output", type=Path, help="JSON")
     arguments = parser.parse_args()
+    host_memory.keep_freed()
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.store
         if path is None:
             path = Path(folder) / "store"
             write_store(path)
-        figures = rates(open_store(path))
-    print(f"{'':12} {'crops/s':>9} {'ratio':>6}")
-    for name, value in figures.items():
-        print(f"{name:12} {value:9,.0f} {value / figures['same batch']:6.2f}")
-    device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} host cores, {platform.machine()}"
-    text = json.dumps({"benchmark": "pipeline", "device": device, "crops_per_s": figures}, indent=2)
-    print(text)
-    if arguments.output is not None:
-        arguments.output.write_text(text + "\n")
+        times = measure(open_store(path))
+    rates = {
+        name: summary([Times(*(1 / seconds for seconds in one)) for one in taken]) for name, taken in times.items()
+    }
+    ratios = {
+        f"{name}, to one and the same batch": ratio(times["same batch"], times[name]) for name in list(times)[:-1]
+    }
+    print(f"{'':12} {'crops/s':>9} {'per processor s':>16}")
+    for name, rate in rates.items():
+        print(f"{name:12} {rate['wall']['median']:9,.0f} {rate['cpu']['median']:16,.0f}")
+    save(arguments.output, "pipeline", {"crops_per_second": rates, "ratios": ratios})
 
 
 if __name__ == "__main__":

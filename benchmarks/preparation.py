@@ -1,6 +1,6 @@
 """Records prepared per second, against reading the same files with the bare wfdb library.
 
-    python -m benchmarks.preparation [--records=2000] [--folder=DIR] [--output=FILE.json]
+    python -m benchmarks.preparation [--records=2000] [--folder=DIR] [--output=FILE]
 
 Writes WFDB records (format 16, 12 leads, 10 s at 500 Hz, 120 KB each) and a labels.csv, and takes turns at
 
@@ -9,14 +9,12 @@ Writes WFDB records (format 16, 12 leads, 10 s at 500 Hz, 120 KB each) and a lab
     workers N    python -m ecgjax.prepare folder: all of it, that is start, listing, reading, int16 shards, checksums,
                  checks, index and labels, for 1 process and for 2
 
-"ratio" is to "bare" by elapsed time, "cpu_ratio" by CPU time of all processes (on a machine with other work to do the
-fairer one); the best of the rounds counts. The page cache is warm: the files were just written.
+Ratios are to "bare", by elapsed time and by processor time of all processes (on a machine with other work to do the
+fairer one); medians of the rounds. The page cache is warm: the files were just written.
 """
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -28,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import wfdb
 
+from benchmarks.timing import Times, ratio, save, summary
 from ecgjax.data.leads import CANONICAL
 from ecgjax.data.readers import read_recording
 
@@ -58,11 +57,11 @@ def write_files(folder: Path, records: int) -> None:
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
 
 
-def seconds(function: Callable[[], object]) -> tuple[float, float]:
+def seconds(function: Callable[[], object]) -> Times:
     """Elapsed and CPU time, that of processes started included."""
     begin, used = time.perf_counter(), sum(os.times()[:4])
     function()
-    return time.perf_counter() - begin, sum(os.times()[:4]) - used
+    return Times(time.perf_counter() - begin, sum(os.times()[:4]) - used)
 
 
 def prepare(folder: Path, workers: int) -> None:
@@ -72,7 +71,7 @@ def prepare(folder: Path, workers: int) -> None:
     shutil.rmtree(folder / "store")
 
 
-def measure(folder: Path, records: int) -> dict[str, dict[str, float]]:
+def measure(folder: Path) -> dict[str, list[Times]]:
     files = sorted((folder / "raw").glob("*.hea"))
 
     def bare() -> None:
@@ -89,37 +88,38 @@ def measure(folder: Path, records: int) -> dict[str, dict[str, float]]:
         "workers 1": lambda: prepare(folder, 1),
         "workers 2": lambda: prepare(folder, 2),
     }
-    wall, cpu = dict.fromkeys(ways, float("inf")), dict.fromkeys(ways, float("inf"))
+    times: dict[str, list[Times]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, way in ways.items():
-            elapsed, used = seconds(way)
-            wall[name], cpu[name] = min(wall[name], elapsed), min(cpu[name], used)
-    return {
-        name: {
-            "records_per_second": round(records / wall[name], 1),
-            "ratio": round(wall["bare"] / wall[name], 2),
-            "cpu_ratio": round(cpu["bare"] / cpu[name], 2),
-        }
-        for name in ways
-    }
+            times[name].append(seconds(way))
+    return times
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=2000)
     parser.add_argument("--folder", type=Path, help="where the files go; removed afterwards")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, help="JSON")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
         write_files(folder, arguments.records)
-        found = measure(folder, arguments.records)
+        times = measure(folder)
     finally:
         shutil.rmtree(folder)
-    report = {"machine": platform.machine(), "cores": os.cpu_count(), "wfdb": wfdb.__version__, "rates": found}
-    print(json.dumps(report, indent=2))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+    rates = {
+        name: summary([Times(*(arguments.records / seconds for seconds in one)) for one in taken])
+        for name, taken in times.items()
+    }
+    ratios = {
+        f"{arguments.records:,} WFDB records, {name}: bare wfdb's time / its own": ratio(times["bare"], taken)
+        for name, taken in times.items()
+        if name != "bare"
+    }
+    for name, rate in rates.items():
+        print(f"{name:12} {rate['wall']['median']:8.1f} records/s, {rate['cpu']['median']:8.1f} per processor second")
+    found = {"records": arguments.records, "wfdb": wfdb.__version__, "records_per_second": rates, "ratios": ratios}
+    save(arguments.output, "preparation", found)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Pretraining with two processes against one, each process on one core of its own.
 
-    python -m benchmarks.processes [--steps=40] [--batch_size=16] [--rounds=3] [--width=128]
+    python -m benchmarks.processes [--steps=40] [--batch_size=16] [--rounds=3] [--width=128] [--output=FILE]
 
 Runs job "pretrain" on the embedded synthetic ECGs as anybody would, single and double runs alternating, each process
 pinned to one core: "strong", two processes share the batch that the one has; "weak", they have twice its batch. Rates
@@ -13,11 +13,12 @@ import argparse
 import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from benchmarks.timing import asked, save, spread
 
 SECONDS = 600  # of the longest wait for a run
 
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--output", type=Path, help="JSON")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
@@ -76,10 +78,16 @@ def main() -> None:
                 size, used = kinds[name]
                 rates[name].append(records_per_second(Path(folder) / f"{name}{number}", size, options, used))
     efficiency = {
-        name: statistics.median(two / (2 * one) for two, one in zip(rates[name], rates["one"], strict=True))
+        name: spread([two / (2 * one) for two, one in zip(rates[name], rates["one"], strict=True)])._asdict()
         for name in ("strong", "weak")
     }
-    print(json.dumps({**vars(options), "records_per_second": rates, "efficiency": efficiency}))
+    found = {"options": asked(options), "records_per_second": rates, "efficiency": efficiency}
+    print(json.dumps(found))
+    ratios = {
+        f"pretraining, two processes ({name} scaling): rate of two / twice the rate of one": {"wall": value}
+        for name, value in efficiency.items()
+    }
+    save(options.output, "processes", {**found, "ratios": ratios})
 
 
 if __name__ == "__main__":

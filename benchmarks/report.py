@@ -4,7 +4,7 @@
 
 The runs are made up (about 0.65 MB of predictions each). "first" computes 1,000 replicates of every label of every run;
 "second" is the same report again, which finds them in its cells/; "kept" is a first report of runs that kept them, as
-evaluate leaves them; "figures" is the second with figures and page.
+evaluate leaves them; "figures" is the second with figures and page. One run of each: they change what they find.
 """
 
 import argparse
@@ -19,20 +19,23 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.timing import Times, asked, ratio, save, timed
 from configs.report import get_config
-from ecgjax import metrics, tasks
+from ecgjax import host_memory, metrics, tasks
 from ecgjax.evaluation import cell_values
 from ecgjax.evaluation.collect import REPORT_CELLS
 from ecgjax.jobs import report
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("models", 10), ("seeds", 2), ("records", 2000), ("labels", 40)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--output", type=Path, help="JSON")
     parser.add_argument("--figures", action="store_true")
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
+    host_memory.keep_freed()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         started = time.perf_counter()
@@ -42,20 +45,25 @@ def main() -> None:
             folder / "warm", argparse.Namespace(models=1, seeds=1, records=arguments.records, labels=arguments.labels)
         )
         _report(folder / "warm", figures=False)
+        seconds: dict[str, Times] = {}
         for name in ("first", "second", "kept", *(["figures"] if arguments.figures else [])):
             if name == "kept":
                 _move_replicates(folder / "runs")
             with cProfile.Profile() if arguments.profile else nullcontext() as profile:
-                started, cpu = time.perf_counter(), time.process_time()
-                _report(folder / "runs", name == "figures")
-                wall, used = time.perf_counter() - started, time.process_time() - cpu
-            print(f"{name:8s} {wall:6.1f} s wall, {used:6.1f} s of processors", flush=True)
+                seconds[name] = taken = timed(lambda name=name: _report(folder / "runs", name == "figures"))
+            print(f"{name:8s} {taken.wall:6.1f} s wall, {taken.cpu:6.1f} s of processors", flush=True)
             if profile is not None:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(15)
         sizes = {
             path.name: path.stat().st_size / 1e6 for path in (folder / "runs" / "report").iterdir() if path.is_file()
         }
         print(", ".join(f"{name} {size:.1f} MB" for name, size in sizes.items()))
+    ratios = {
+        f"report of {count} runs: first / {words} (one run each)": ratio([seconds["first"]], [seconds[name]])
+        for name, words in (("second", "again"), ("kept", "of runs that kept their replicates"))
+    }
+    found = {"runs": count, "seconds": {name: taken._asdict() for name, taken in seconds.items()}, "ratios": ratios}
+    save(arguments.output, "report", {"options": asked(arguments), **found})
 
 
 def _report(folder: Path, figures: bool) -> None:

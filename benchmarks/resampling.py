@@ -1,26 +1,24 @@
 """Crops cut and resampled on the device, against resampy in a loader.
 
-    python -m benchmarks.resampling [--output=FILE.json]
+    python -m benchmarks.resampling [--output=FILE]
 
 Both produce batches of 64 crops of 12 leads from the same int16 records at 500 Hz. The loader cuts one crop, makes it
 float32 millivolts and calls `resampy.resample`, as the benchmark's reference does in each worker process; ecgjax runs
-one jitted program per batch, as it does inside a training step. The two take turns, and the best of the rounds counts.
+one jitted program per batch, as it does inside a training step. The two take turns; medians of the rounds.
 "wall" compares elapsed time (XLA uses all cores, one loader process uses one), "cpu" the CPU time of the process.
 """
 
 import argparse
-import json
-import os
-import platform
-import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import resampy
 
+from benchmarks.timing import Times, in_turns, ratio, save, summary
+from ecgjax import host_memory
 from ecgjax.data.cutter import Cutter
 from ecgjax.data.device_dataset import DeviceDataset
 
@@ -29,13 +27,7 @@ CASES = ((2.5, 240.0), (2.5, 100.0), (10.0, 240.0), (10.0, 100.0))
 ROUNDS = 5
 
 
-def timed(function: Callable[[], object]) -> tuple[float, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    function()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def compare(signals: np.ndarray, seconds: float, rate_out: float) -> dict[str, float]:
+def compare(signals: np.ndarray, seconds: float, rate_out: float) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     window = int(seconds * RATE)
     record = rng.integers(0, RECORDS, BATCH).astype(np.int32)
@@ -59,43 +51,40 @@ def compare(signals: np.ndarray, seconds: float, rate_out: float) -> dict[str, f
         return np.stack(crops)
 
     difference = float(np.abs(device() - loader()).max())  # the first call compiles both
-    device_times, loader_times = [], []
-    for _ in range(ROUNDS):
-        device_times.append(timed(device))
-        loader_times.append(timed(loader))
-    (device_wall, device_cpu), (loader_wall, loader_cpu) = (
-        np.min(times, axis=0) for times in (device_times, loader_times)
-    )
+    times = in_turns({"ecgjax": device, "resampy": loader}, ROUNDS, warm=0)
+    times["ecgjax"] = [Times(*(seconds / 10 for seconds in one)) for one in times["ecgjax"]]
     return {
         "seconds": seconds,
         "rate_out": rate_out,
         "max_difference_mv": difference,
-        "device_crops_per_s": 10 * BATCH / device_wall,
-        "resampy_crops_per_s": BATCH / loader_wall,
-        "ratio_wall": 10 * loader_wall / device_wall,
-        "ratio_cpu": 10 * loader_cpu / device_cpu,
+        "crops_per_second": {
+            name: summary([Times(*(BATCH / seconds for seconds in one)) for one in taken])
+            for name, taken in times.items()
+        },
+        "ratio": ratio(times["resampy"], times["ecgjax"]),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="device-side cropping and resampling against resampy in a loader")
-    parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
+    parser.add_argument("--output", type=Path, help="JSON")
     output = parser.parse_args().output
     signals = np.random.default_rng(0).integers(-1000, 1000, (RECORDS, SAMPLES, 12)).astype(np.int16)
+    host_memory.keep_freed()
     rows = [compare(signals, *case) for case in CASES]
     print(
         f"{'crop':>8} {'500 ->':>8} {'ecgjax crops/s':>15} {'resampy crops/s':>16} {'wall ratio':>11} {'cpu ratio':>10}"
     )
     for row in rows:
-        print(
-            f"{row['seconds']:6.1f} s {row['rate_out']:5.0f} Hz {row['device_crops_per_s']:15,.0f}"
-            f" {row['resampy_crops_per_s']:16,.0f} {row['ratio_wall']:10.1f}x {row['ratio_cpu']:9.1f}x"
-        )
-    device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} host cores, {platform.machine()}"
-    text = json.dumps({"benchmark": "resampling", "device": device, "rows": rows}, indent=2)
-    print(text)
-    if output is not None:
-        output.write_text(text + "\n")
+        rates = [row["crops_per_second"][name]["wall"]["median"] for name in ("ecgjax", "resampy")]
+        wall, cpu = (row["ratio"][clock]["median"] for clock in ("wall", "cpu"))
+        case = f"{row['seconds']:6.1f} s {row['rate_out']:5.0f} Hz"
+        print(f"{case} {rates[0]:15,.0f} {rates[1]:16,.0f} {wall:10.1f}x {cpu:9.1f}x")
+    ratios = {
+        f"crops of {row['seconds']:g} s, 500 to {row['rate_out']:g} Hz: resampy's time / ecgjax's": row["ratio"]
+        for row in rows
+    }
+    save(output, "resampling", {"rows": rows, "ratios": ratios})
 
 
 if __name__ == "__main__":

@@ -1,19 +1,25 @@
 """Stacked fine-tuning of 4 small cells against the same 4 one after the other, on 4 virtual devices and on 1.
 
     python -m benchmarks.stacked [--model=ecg_cpc] [--width=64] [--layers=1] [--cells=4] [--rounds=5] [--steps=5]
+        [--output=FILE]
 
 For each number of devices, blocks of steps of both kinds alternate in one process, after one step that compiles:
 "stacked" makes one step of all cells as a program on the mesh, "sequential" one step of each cell in turn, as
 `ecgjax.jobs.evaluate` does on those devices: its batches shared out among them. Virtual devices share the cores of this
 machine, so at best as many run at a time; a ratio here says what the program's shape costs, not what accelerators gain.
-Prints a table, wall time and processor time per step of all cells, and their ratio; then the time to compile, which a
-stacked program needs once and the cells once each.
+Prints a table, wall time and processor time per step of all cells (medians), and their ratio; then the time to compile,
+which a stacked program needs once and the cells once each.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.timing import asked, in_turns, ratio, save, summary, timed
 
 DEVICES = (4, 1)
 
@@ -27,24 +33,38 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="JSON")
     parser.add_argument("--devices", type=int, default=0, help="only for the processes that this one starts")
     options = parser.parse_args()
     if options.devices:
-        for model in options.model.split(","):
-            measure(model, options)
+        from ecgjax import host_memory  # JAX is imported in the processes that are started
+
+        host_memory.keep_freed()
+        print(json.dumps({model: measure(model, options) for model in options.model.split(",")}))
         return
+    found, ratios = {}, {}
     print(f"{os.cpu_count()} cores; {options.cells} cells of width {options.width}, batch {options.batch_size}")
     print("model    devices  kind        wall ms    CPU ms  compile s")
     for devices in DEVICES:
         flags = f"--xla_force_host_platform_device_count={devices}"
         command = [sys.executable, "-m", "benchmarks.stacked", *sys.argv[1:], f"--devices={devices}"]
-        subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}, check=True)
+        environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found[devices] = json.loads(answer.splitlines()[-1])
+        for model, row in found[devices].items():
+            for kind, ms in row["ms"].items():
+                medians = f"{ms['wall']['median']:8.1f}  {ms['cpu']['median']:8.1f}"
+                print(f"{model:8} {devices:7}  {kind:10} {medians}  {row['compile_seconds'][kind]:9.1f}")
+            wall, cpu = (row["ratio"][clock]["median"] for clock in ("wall", "cpu"))
+            print(f"{model:8} {devices:7}  sequential / stacked, wall {wall:.2f}, CPU {cpu:.2f}", flush=True)
+            ratios[f"{options.cells} cells of {model} on {devices} virtual devices: one by one / stacked"] = row[
+                "ratio"
+            ]
+    save(options.output, "stacked", {"options": asked(options), "devices": found, "ratios": ratios})
 
 
-def measure(name: str, options: argparse.Namespace) -> None:
-    """Prints the rows of one model on this process's devices."""
-    import statistics
-    import time
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Times of one model on this process's devices."""
     from collections.abc import Callable
 
     import jax
@@ -102,28 +122,17 @@ def measure(name: str, options: argparse.Namespace) -> None:
             jax.block_until_ready(loss)
 
     kinds: dict[str, Callable[[], None]] = {"stacked": stacked_step, "sequential": sequential_step}
-    compiled: dict[str, float] = {}
-    wall: dict[str, list[float]] = {kind: [] for kind in kinds}
-    processor: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for kind, step in kinds.items():
-        begun = time.perf_counter()
-        step()
-        compiled[kind] = time.perf_counter() - begun
-    for number in range(options.rounds):
-        for kind in sorted(kinds, reverse=number % 2 == 0):  # what drifts in the machine touches both alike
-            begun, used = time.perf_counter(), time.process_time()
-            for _ in range(options.steps):
-                kinds[kind]()
-            wall[kind].append((time.perf_counter() - begun) / options.steps)
-            processor[kind].append((time.process_time() - used) / options.steps)
-    devices = jax.device_count()
-    for kind in kinds:
-        w, p = (1e3 * statistics.median(values[kind]) for values in (wall, processor))
-        print(f"{name:8} {devices:7}  {kind:10} {w:8.1f}  {p:8.1f}  {compiled[kind]:9.1f}")
-    for what, values in (("wall", wall), ("CPU", processor)):
-        ratios = [b / a for a, b in zip(values["stacked"], values["sequential"], strict=True)]
-        print(f"{name:8} {devices:7}  sequential / stacked, {what} time: {statistics.median(ratios):.2f}")
-    sys.stdout.flush()
+    compiled = {kind: timed(step).wall for kind, step in kinds.items()}
+
+    def block(step: Callable[[], None]) -> Callable[[], None]:
+        return lambda: [step() for _ in range(options.steps)] and None
+
+    times = in_turns({kind: block(step) for kind, step in kinds.items()}, options.rounds, warm=0)
+    return {
+        "ms": {kind: summary(taken, 1e3 / options.steps) for kind, taken in times.items()},
+        "ratio": ratio(times["sequential"], times["stacked"]),
+        "compile_seconds": compiled,
+    }
 
 
 if __name__ == "__main__":

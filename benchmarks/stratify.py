@@ -1,23 +1,23 @@
 """Iterative stratification in time that grows with the labels, against the algorithm as it is written down.
 
-    python -m benchmarks.stratify [--output=FILE.json]
+    python -m benchmarks.stratify [--output=FILE]
 
 Records have 1 to 4 of 71 labels of very different frequency, as PTB-XL's do, and go to 10 folds. The plain
 implementation follows the published text: every label has a list of the records that hold it, and a record that was
 placed is taken out of all lists, so that its time grows with the square of the number of records. Up to 30,000 records
-both run in turn on the same labels and must give the same folds; 100,000 are ecgjax alone. CPU time of the process
-counts, the best of three rounds (the plain one runs once).
+both run in turn on the same labels and must give the same folds; 100,000 are ecgjax alone. Processor time, medians of
+three rounds (the plain one runs once).
 """
 
 import argparse
-import json
-import platform
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.timing import save
 from ecgjax.data.stratify import stratify
 
 CLASSES, FOLDS = 71, 10
@@ -63,13 +63,13 @@ def made_up(records: int) -> list[list[int]]:
 
 
 def timed(function: Callable[[], list[list[int]]], rounds: int) -> tuple[float, list[list[int]]]:
-    """Seconds of the process on the CPU, the best of the rounds, and the result."""
-    best = float("inf")
+    """Seconds of the process on the CPU, the median of the rounds, and the result."""
+    seconds = []
     for _ in range(rounds):
         start = time.process_time()
         found = function()
-        best = min(best, time.process_time() - start)
-    return best, found
+        seconds.append(time.process_time() - start)
+    return statistics.median(seconds), found
 
 
 def measure(records: int, *, both: bool) -> dict[str, float | int | None]:
@@ -94,7 +94,7 @@ def measure(records: int, *, both: bool) -> dict[str, float | int | None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="iterative stratification against the algorithm as written down")
-    parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
+    parser.add_argument("--output", type=Path, help="JSON")
     output = parser.parse_args().output
     rows = [measure(records, both=records in BOTH) for records in (*BOTH, *ALONE)]
     print(f"{'records':>9} {'labels':>9} {'ecgjax s':>9} {'us/label':>9} {'plain s':>9} {'ratio':>8}")
@@ -104,11 +104,14 @@ def main() -> None:
             f"{row['records']:9,} {row['labels']:9,} {row['ecgjax_seconds']:9.3f} {row['microseconds_per_label']:9.2f} "
             + plain_columns
         )
-    host = f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}"
-    text = json.dumps({"benchmark": "stratify", "host": host, "rows": rows}, indent=2)
-    print(text)
-    if output is not None:
-        output.write_text(text + "\n")
+    ratios = {
+        f"stratifying {row['records']:,} records: the plain algorithm's time / ecgjax's": {
+            "cpu": {"median": row["ratio"]}
+        }
+        for row in rows
+        if row["ratio"]
+    }
+    save(output, "stratify", {"rows": rows, "ratios": ratios})
 
 
 if __name__ == "__main__":

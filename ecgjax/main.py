@@ -55,6 +55,7 @@ def run(config: ConfigDict, workdir: Path | str | None) -> None:
         raise UserError(f"--workdir={workdir}: only a sweep is written to a bucket; expected a folder")
     _set_up_jax(config)
     with _session(config.job):
+        _keep_memory()
         job: Callable[[ConfigDict, Path | str | None], None] = importlib.import_module(f"ecgjax.jobs.{config.job}").run
         job(config, workdir)
 
@@ -83,6 +84,14 @@ def _set_up_jax(config: ConfigDict) -> None:
         jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "xla"))
     # float32 means float32 on every chip; TPUs would otherwise multiply in bfloat16.
     jax.config.update("jax_default_matmul_precision", config.get("matmul_precision", "highest"))
+
+
+def _keep_memory() -> None:
+    from ecgjax import distributed, host_memory
+
+    # Not tried with several processes, whose programs wait for each other.
+    if not distributed.joined():
+        host_memory.keep_freed()
 
 
 def _parse(argv: list[str]) -> list[str]:

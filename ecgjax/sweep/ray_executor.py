@@ -20,7 +20,7 @@ import jax
 from ml_collections import ConfigDict
 
 import ecgjax
-from ecgjax import numerics
+from ecgjax import host_memory, numerics
 from ecgjax.errors import UserError, disk_errors
 from ecgjax.sweep import ray_cluster, runner, summary
 from ecgjax.sweep.bucket_sweep import BucketSweep
@@ -164,6 +164,7 @@ def _run_unit(
     _check(site, cells)
     for name, value in site.jax.items():
         jax.config.update(name, value)
+    host_memory.keep_freed()
     reports = _Reports(queue)
     remote = BucketSweep(*site.bucket) if site.bucket else None
     store = remote.store if remote else Path(site.store)
