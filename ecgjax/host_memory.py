@@ -45,8 +45,8 @@ def keep_freed() -> bool:
 
 def _only_cpu() -> bool:
     """Whether JAX has been told to use the CPU, or has nothing installed for an accelerator; touches no device."""
-    if jax.config.jax_platforms:
-        return jax.config.jax_platforms.split(",")[0] == "cpu"
+    if platforms := jax.config.values["jax_platforms"]:
+        return str(platforms).split(",")[0] == "cpu"
     return not any(importlib.util.find_spec(name) for name in ("libtpu", "jax_plugins")) and not metadata.entry_points(
         group="jax_plugins"
     )
