@@ -53,7 +53,7 @@ def predict(cell: ConfigDict, folder: Path, place: Place, others: Sequence[Place
     head_run, reported = tasks.get(cell.task)
     parts = Parts()
     model = parts.model(cell)
-    moments = parts.moments(cell, open_store(stores[place.name]))
+    moments = parts.moments(cell, open_store(cell.data.store))  # derived leads follow the training's
     mesh = make_mesh(1, cell.batch_size)
     sharding = batch_sharding(mesh)
     program = best = None
