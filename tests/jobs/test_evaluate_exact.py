@@ -152,6 +152,7 @@ def test_a_record_counts_once_however_long_it_is(store, tiny, tmp_path):
         ({"probe.strengths": (0.1, 0.0)}, r"config.probe.strengths is \(0.1, 0.0\); expected different positive"),
         ({"probe.choose": "label"}, r"config.probe.choose is 'label'; expected one of together, each"),
         ({"probe.solver": "sgd"}, r"config.probe.solver is 'sgd'"),
+        ({"signal.policy": "dropout"}, r"config.signal.policy is 'dropout' in mode linear_exact; expected zero, repeat"),
         ({"probe.classification": "svm"}, r"config.probe.classification is 'svm'; expected one of logistic, ridge"),
     ],
 )

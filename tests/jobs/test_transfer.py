@@ -259,6 +259,7 @@ def test_a_report_leaves_the_trainings_of_a_study_alone(study):
         ({"exactness": ""}, r"config.exactness is empty; expected some of exact"),
         ({"overlap": "smell"}, r"config.overlap: 'smell'; expected some of signal, table"),
         ({"least": 0}, r"config.least is 0; expected 1 or more"),
+        ({"mode": "linear_exact"}, r"config.mode is 'linear_exact'; expected a mode with checkpoints, such as linear"),
         ({"least": 40}, r"no term has 40 records with it and 40 without it in the training folds and the test fold"),
         ({"vocabulary": None}, r"ours \(ours\): no label set has rows in the table of terms for source 'folder'"),
         ({"vocabulary": "none.csv"}, r"none.csv: cannot be read"),
