@@ -122,6 +122,8 @@ def check(config: ConfigDict) -> None:
     if not config.weight_decay >= 0:
         raise UserError(f"config.weight_decay is {config.weight_decay}; expected 0 or more")
     if mode.exact:
+        if "probe" not in config:
+            raise UserError(f"config.mode is {config.mode!r}; expected it as configs/evaluate.py:mode={config.mode}")
         _check_probe(config.probe)
     if config.interval.replicates < 2:
         raise UserError(f"config.interval.replicates is {config.interval.replicates}; expected 2 or more")

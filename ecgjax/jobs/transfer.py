@@ -74,9 +74,9 @@ def run(config: ConfigDict, workdir: Path | None) -> None:
         transfer_report.show(directory.path)
         return
     with directory.setting_up():
-        evaluate_setting.check(_evaluation(config, directory.path, "none"))
         if get_mode(config.mode).exact:
             raise UserError(f"config.mode is {config.mode!r}; expected a mode with checkpoints, such as linear")
+        evaluate_setting.check(_evaluation(config, directory.path, "none"))
         places, rows = setting.read_places(config)
         setting.write_environment(directory, config, places, rows)
         _shared(places, config)  # Whether there is anything to do is better known before all signals are read.

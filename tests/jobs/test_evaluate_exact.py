@@ -146,13 +146,20 @@ def test_a_record_counts_once_however_long_it_is(store, tiny, tmp_path):
     np.testing.assert_allclose(mean_by_record(residual, windows.record, 64).mean(axis=0), 0, atol=1e-6)
 
 
+def test_the_mode_belongs_into_the_name_of_the_config(store, tmp_path):
+    config = make_config(store, mode="linear")
+    config.mode = "linear_exact"
+    with pytest.raises(UserError, match=r"expected it as configs/evaluate.py:mode=linear_exact"):
+        evaluate.run(config, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"probe.strengths": (0.1, 0.0)}, r"config.probe.strengths is \(0.1, 0.0\); expected different positive"),
         ({"probe.choose": "label"}, r"config.probe.choose is 'label'; expected one of together, each"),
         ({"probe.solver": "sgd"}, r"config.probe.solver is 'sgd'"),
-        ({"signal.policy": "dropout"}, r"config.signal.policy is 'dropout' in mode linear_exact; expected zero, repeat"),
+        ({"signal.policy": "dropout"}, r"config.signal.policy is 'dropout' in mode linear_exact; expected"),
         ({"probe.classification": "svm"}, r"config.probe.classification is 'svm'; expected one of logistic, ridge"),
     ],
 )
