@@ -1,7 +1,9 @@
 """Strict numerics for every test, and where golden data lies."""
 
+import gc
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,16 @@ def load_golden(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Manifest and arrays of one golden case."""
     with np.load(GOLDEN / f"{name}.npz") as arrays:
         return json.loads((GOLDEN / f"{name}.json").read_text()), {key: arrays[key] for key in arrays.files}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _bounded_memory() -> Iterator[None]:
+    """Lets go of compiled programs where they have come to fill gigabytes: two workers share a machine."""
+    yield
+    pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
+    if pages * os.sysconf("SC_PAGE_SIZE") > 4 << 30:
+        jax.clear_caches()
+        gc.collect()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -35,6 +35,7 @@ def cluster():
 
     folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # short: names of sockets are at most 107 bytes long
     before = {child.pid for child in psutil.Process().children(recursive=True)}
+    Path("/tmp/ray").mkdir(exist_ok=True)  # Ray notes there which cluster is the newest, wherever its files are
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "temp_dir": folder, "include_dashboard": False})
     try:
         for _ in range(2):
