@@ -20,7 +20,7 @@ from ecgjax import host_memory
 from ecgjax.models.convolution import convolution, cpu_form
 from ecgjax.models.net1d import BLOCKS, GROUP_WIDTH, RATE, TAPS, WIDTHS
 
-FORMS = "plain,split,blocks of 4,blocks of 8,blocks of 10"
+FORMS = "plain,split,blocks of 4,blocks of 5,fourier"
 
 
 def shapes(samples: int) -> list[tuple[int, int, int]]:
@@ -74,7 +74,7 @@ def main() -> None:
         rows[case] = found
         cells = []
         for form, kinds in found.items():
-            mark = "*" if form == cpu_form(groups, outputs) else " "
+            mark = "*" if form == cpu_form(groups, outputs, TAPS, stride) else " "
             cells.append(f"{form} {kinds['forward']['median']:6.1f} /{kinds['gradients']['median']:7.1f}{mark}")
         print(f"{case}: " + "  ".join(cells), flush=True)
     save(options.output, "convolutions", {"options": asked(options), "rows": rows})

@@ -55,7 +55,7 @@ def _positional(batch: int) -> list[Form]:
     x, kernel = shape(batch, 93, 768), shape(128, 48, 768)
     return [
         Form("positional 768 x 93", name, partial(convolution, padding=(64, 63), groups=16, form=name), (x, kernel), 2)
-        for name in ("plain", "fft")
+        for name in ("plain", "fourier")
     ]
 
 

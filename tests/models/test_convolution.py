@@ -10,7 +10,7 @@ import pytest
 from ecgjax.models import convolution as conv
 
 RNG = np.random.default_rng(0)
-FORMS = ("plain", "dense", "split", "blocks of 4", "blocks of 10", "auto")
+FORMS = ("plain", "dense", "split", "blocks of 4", "blocks of 5", "fourier", "auto")
 
 
 def definition(x, kernel, stride, pads, groups):

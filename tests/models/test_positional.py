@@ -31,7 +31,7 @@ def test_tables_are_the_references() -> None:
 @pytest.mark.parametrize(
     ("length", "width", "padding"), [(1, 4, (2, 1)), (9, 4, (2, 1)), (5, 64, (32, 31)), (7, 3, (0, 0))]
 )
-def test_fft_form_is_the_plain_convolution(length: int, width: int, padding: tuple[int, int]) -> None:
+def test_fourier_form_is_the_plain_convolution(length: int, width: int, padding: tuple[int, int]) -> None:
     x = jnp.asarray(RNG.standard_normal((2, length, 6)), jnp.float32)
     kernel = jnp.asarray(RNG.standard_normal((width, 2, 12)), jnp.float32)
 
@@ -42,15 +42,15 @@ def test_fft_form_is_the_plain_convolution(length: int, width: int, padding: tup
 
         return jax.jit(jax.grad(value, argnums=(0, 1), has_aux=True))(x, kernel)
 
-    for found, expected in zip(jax.tree.leaves(gradients("fft")), jax.tree.leaves(gradients("plain")), strict=True):
+    for found, expected in zip(jax.tree.leaves(gradients("fourier")), jax.tree.leaves(gradients("plain")), strict=True):
         assert found.shape == expected.shape
         assert relative(found, expected) < 1e-5
 
 
-def test_long_kernels_go_through_the_fft_on_a_cpu() -> None:
-    assert cpu_form(16, 93, 128, 1) == "fft"
-    with pytest.raises(ValueError, match="stride is 2"):
-        convolution(jnp.ones((1, 9, 2)), jnp.ones((3, 1, 2)), stride=2, groups=2, form="fft")
+def test_long_kernels_and_short_signals_go_through_the_spectrum_on_a_cpu() -> None:
+    assert cpu_form(16, 93, 128, 1) == "fourier"
+    assert cpu_form(25, 40, 16, 1) == cpu_form(64, 10, 16, 2) == "fourier"
+    assert cpu_form(25, 157, 16, 1) == cpu_form(64, 40, 16, 2) == "blocks of 4"
 
 
 def test_positional_conv_normalises_each_tap() -> None:
