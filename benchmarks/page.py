@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks import plots
 from benchmarks.suite import MODELS, PRETRAINING, SUITE
 from ecgjax.atomic import write_text
+from ecgjax.reporting import markdown
 from ecgjax.reporting.style import model_name
 
 PROGRAMS = {"features": "features", "frozen": "frozen step", "finetune": "fine-tuning step"}
@@ -224,12 +225,7 @@ def _runs(entries: Entries) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
     """In Markdown; the first columns are words, the others numbers."""
-    lines = [
-        head,
-        ["---"] * words + ["---:"] * (len(head) - words),
-        *([*row, *[""] * (len(head) - len(row))] for row in rows),
-    ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join(markdown.table(head, rows, "l" * words + "r"))
 
 
 def _number(value: float) -> str:

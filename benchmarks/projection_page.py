@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ecgjax.reporting.markdown import table
 from ecgjax.reporting.style import model_name
 
 _HEAD = """# What the benchmark would cost on accelerators
@@ -50,7 +51,7 @@ def _slice(part: Mapping[str, Any]) -> str:
             f"## {part['chip']}, {part['dtype']}",
             _table(["chip-hours", "fine-tuning", "frozen and linear, one by one", "shared"], rows),
             text,
-            f"Compiled for {part['topology']} by {versions}.",
+            f"Compiled for {part['topology']} by {versions}{_effort(part)}.",
         ]
     )
 
@@ -121,6 +122,12 @@ def _of_64(found: list[Mapping[str, Any]]) -> str:
     )
 
 
+def _effort(part: Mapping[str, Any]) -> str:
+    """At how much of the compiler's effort; only a TPU's has a choice."""
+    effort = part.get("effort")
+    return f", at effort {effort:g} ([what that means](compile_check.md))" if effort else ""
+
+
 def _chips(count: int) -> str:
     return "On one" if count == 1 else f"On {count}"
 
@@ -130,5 +137,4 @@ def _hours(value: float) -> str:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return "\n".join(table(head, rows))

@@ -108,7 +108,7 @@ def compile_for(
         target: the devices.
         dtype: of the products, for the peak: "float32" or "bfloat16".
         repeats: of a run, of which the median is kept.
-        effort: of the compiler for a TPU, from -1 to 0, its own. Below about -0.5 it does not search for the best
+        effort: of the compiler for a TPU, from -1 to 1; 0 is its own. Below about -0.5 it does not search for the best
             layout of loops and does not place arrays in on-chip memory: FLOPs are the same and a transformer compiles
             ten times faster, but what would stay on the chip counts as memory.
     """

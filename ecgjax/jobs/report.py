@@ -26,13 +26,24 @@ from ecgjax.evaluation.cell_bootstrap import Bootstrap
 from ecgjax.evaluation.collect import REPORT_CELLS, Cell, Collection, collect
 from ecgjax.evaluation.metrics import check_choice
 from ecgjax.evaluation.results import RESULTS
-from ecgjax.reporting import clashes, group_tables, group_values, report_tables, rows
+from ecgjax.reporting import clashes, group_tables, group_values, markdown, report_tables, rows
 from ecgjax.reporting.assemble import Rules, assemble, plain
 from ecgjax.sweep.bucket import is_url
 from ecgjax.sweep.bucket_sweep import local_copy
 
 FAIRNESS, CALIBRATION = "fairness", "calibration"
 CSV, LABELS, LATEX, MARKDOWN, PAPER = "results.csv", "labels.csv", "tables.tex", "tables.md", "compare_paper"
+_BESIDE = (
+    "task",
+    "model",
+    "mode",
+    "protocol",
+    "here",
+    "published",
+    "difference",
+    "intervals overlap",
+    "published cell",
+)
 
 
 def run(config: ConfigDict, workdir: Path | None) -> None:
@@ -109,8 +120,7 @@ def as_lines(report: dict[str, Any]) -> str:
 def paper_markdown(cells: pd.DataFrame, counts: dict[str, int]) -> str:
     """Results beside the published ones, with the counts at the end."""
     lines = ["### Beside the published values (arXiv 2509.25095)", ""]
-    lines += ["| task | model | mode | protocol | here | published | difference | intervals overlap | published cell |"]
-    lines += ["|---|---|---|---|---:|---:|---:|---|---|"]
+    beside = []
     for cell in cells.to_dict("records"):
         here, there = (
             f"{_number(cell[value])} [{_number(cell[low])}, {_number(cell[high])}]"
@@ -118,7 +128,8 @@ def paper_markdown(cells: pd.DataFrame, counts: dict[str, int]) -> str:
         )
         overlap = "yes" if cell["overlap"] else "no"
         texts = cell["row"], cell["model"], cell["mode"], cell["protocol"], here, there
-        lines.append(f"| {' | '.join(texts)} | {_number(cell['difference'], '+')} | {overlap} | {cell['flag'] or ''} |")
+        beside.append([*texts, _number(cell["difference"], "+"), overlap, cell["flag"] or ""])
+    lines += markdown.table(_BESIDE, beside, "llllrrrll")
     lines += ["", f"{paper_counts(counts)}", ""]
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ecgjax.evaluation.audit import BASE
-from ecgjax.reporting import style
+from ecgjax.reporting import markdown, style
 
 _WORDS = {
     "fixed": "fixed",
@@ -32,8 +32,7 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
     """
     lines = [f"### Audit: {_title(about)}", "", _caption(rows, about), ""]
     for head, own in _grouped(rows).items():
-        lines += [f"**{head}**", "", "| " + " | ".join(_HEADS) + " |", "|---|" + "---:|" * (len(_HEADS) - 1)]
-        lines += ["| " + " | ".join(_cells(row)) + " |" for row in own] + [""]
+        lines += [f"**{head}**", "", *markdown.table(_HEADS, map(_cells, own)), ""]
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgjax.compilation.targets import Target
+from ecgjax.reporting.markdown import table
 
 _WIDTHS = (22, 10, 10, 9, 9, 10, 9, 8)
 _NAMES = ("program", "GFLOP", "MB moved", "argum. MB", "temp. MB", "at least", "limit", "CPU s")
@@ -66,9 +67,8 @@ def markdown(content: dict[str, Any]) -> str:
         f"**{content['topology']}**: {content['devices']} of {chip['name']}, batch of {content['batch_size']:,} over "
         f"all of them, {_setting(content)}; {versions}.",
         "",
-        "| " + " | ".join(names) + " |",
-        "|---" + "|---:" * 4 + "|---:|---|---:|---|" + "---:|" * with_largest,
     ]
+    lists = []
     for row in rows:
         if row["error"]:
             cells = [row["name"], row["error"], *[""] * 5, f"{row['processor_seconds']:.0f}", ""]
@@ -85,8 +85,8 @@ def markdown(content: dict[str, Any]) -> str:
                 _collectives(row),
             ]
         cells += [f"{row['largest_batch']:,}" if "largest_batch" in row else ""] * with_largest
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        lists.append(cells)
+    return "\n".join([*lines, *table(names, lists, "lrrrrrlrlr")]) + "\n"
 
 
 def largest(contents: Sequence[dict[str, Any]]) -> str:
@@ -101,12 +101,11 @@ def largest(contents: Sequence[dict[str, Any]]) -> str:
         if any("largest_batch" in row for row in content["programs"])
     ]
     names = list(dict.fromkeys(name for _, rows in columns for name in rows if "largest_batch" in rows[name]))
-    lines = ["| largest batch on one chip | " + " | ".join(head for head, _ in columns) + " |"]
-    lines.append("|---|" + "---:|" * len(columns))
+    lists = []
     for name in names:
         found = [rows.get(name, {}).get("largest_batch") for _, rows in columns]
-        lines.append("| " + " | ".join([name, *("-" if value is None else f"{value:,}" for value in found)]) + " |")
-    return "\n".join(lines) + "\n"
+        lists.append([name, *("-" if value is None else f"{value:,}" for value in found)])
+    return "\n".join(table(["largest batch on one chip", *(head for head, _ in columns)], lists)) + "\n"
 
 
 def _setting(content: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from ecgjax.evaluation.calibration import BINS, NAMES
 from ecgjax.evaluation.fairness import LEAST, SMALL
 from ecgjax.reporting import style
+from ecgjax.reporting.markdown import escaped, table
 
 NONE = "–"
 
@@ -33,23 +34,21 @@ def fairness(report: Mapping[str, Any]) -> str:
     seeds = len({row["seed"] for row in report["fairness"]}) > 1
     for (task, metric, mode, protocol), rows in grouped.items():
         lines += [f"**{task}, {style.metric_name(metric)}, {style.mode_name(mode)}, protocol {protocol}**", ""]
-        lines += [
-            "| model | group | records | labels | value | rest | difference |",
-            "|---|---|---:|---:|---:|---:|---:|",
-        ]
+        cells = []
         for row in rows:
             model = style.model_name(row["model"]) + (f", seed {row['seed']}" if seeds else "")
-            cells = [
-                _escaped(model),
-                _group(row) + (" (small)" if row["small"] else ""),
-                f"{row['records']:,}",
-                f"{row['labels']}",
-                _side(row),
-                _side(row, "rest_"),
-                _difference(row),
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
-        lines.append("")
+            cells.append(
+                [
+                    escaped(model),
+                    _group(row) + (" (small)" if row["small"] else ""),
+                    f"{row['records']:,}",
+                    f"{row['labels']}",
+                    _side(row),
+                    _side(row, "rest_"),
+                    _difference(row),
+                ]
+            )
+        lines += [*table(["model", "group", "records", "labels", "value", "rest", "difference"], cells, "llr"), ""]
     return "\n".join(lines)
 
 
@@ -68,9 +67,8 @@ def calibration(report: Mapping[str, Any]) -> str:
         "lies too high. Intercept: of a logistic regression with the logit as offset (calibrated: 0; below: predicted "
         "too often). Slope: on the logit (calibrated: 1; below: overconfident).",
         "",
-        "| task / label | model | positives | ECE | Brier score | intercept | slope |",
-        "|---|---|---:|---:|---:|---:|---:|",
     ]
+    rows = []
     for curve in report["curves"]:
         if curve.get("numbers"):
             words = [
@@ -79,13 +77,14 @@ def calibration(report: Mapping[str, Any]) -> str:
                 *map("seed {}".format, curve["seeds"]),
             ]
             cells = [
-                _escaped(f"{curve['task']} / {curve['label']}"),
-                _escaped(f"{style.model_name(curve['model'])} ({', '.join(words)})"),
+                escaped(f"{curve['task']} / {curve['label']}"),
+                escaped(f"{style.model_name(curve['model'])} ({', '.join(words)})"),
                 f"{curve['positives']:,} of {curve['known']:,}",
                 *(_limits(curve["numbers"][name]) for name in NAMES),
             ]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""])
+            rows.append(cells)
+    head = ["task / label", "model", "positives", "ECE", "Brier score", "intercept", "slope"]
+    return "\n".join([*lines, *table(head, rows, "llr"), ""])
 
 
 def calibration_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -103,7 +102,7 @@ def calibration_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _group(row: Mapping[str, Any]) -> str:
-    return _escaped(row["group"] if row["attribute"] == "sex" else f"{row['attribute']} {row['group']}")
+    return escaped(row["group"] if row["attribute"] == "sex" else f"{row['attribute']} {row['group']}")
 
 
 def _side(row: Mapping[str, Any], prefix: str = "") -> str:
@@ -119,7 +118,3 @@ def _difference(row: Mapping[str, Any]) -> str:
 def _limits(found: Mapping[str, float | None], sign: str = "") -> str:
     value, low, high = (NONE if (x := found[key]) is None else f"{x:{sign}.3f}" for key in ("value", "low", "high"))
     return NONE if found["value"] is None else f"{value} [{low}, {high}]"
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"\\{c}" if c in "\\|*_<>`[]" else c for c in text)

@@ -5,12 +5,12 @@ bold; the raised number is the rank, which models share that do not differ signi
 whose recordings the model's released weights saw in pretraining.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ecgjax.reporting import style, unseen
+from ecgjax.reporting import markdown, style, unseen
+from ecgjax.reporting.markdown import escaped
 from ecgjax.reporting.schema import HIGHER_IS_BETTER, SCRATCH
 
 MISSING = "–"
@@ -243,12 +243,12 @@ def _markdown(table: ReportTable) -> str:
         return text + ("" if cell.rank is None else f"<sup>{cell.rank:g}</sup>") + ("†" if cell.seen else "")
 
     lines = [f"### {_first_sentence(table.caption)}", "", table.caption, ""]
-    lines += ["| | " + " | ".join(_escape_markdown(model) for model in table.models) + " |"]
-    lines += ["|---|" + "---:|" * len(table.models)]
-    for head, rows in table.sections:
+    rows: list[list[str]] = []
+    for head, members in table.sections:
         if head:
-            lines.append(f"| **{_escape_markdown(head)}** |" + " |" * len(table.models))
-        lines += [f"| {_escape_markdown(name)} | " + " | ".join(map(write, cells)) + " |" for name, cells in rows]
+            rows.append([f"**{escaped(head)}**"])
+        rows += [[escaped(name), *map(write, cells)] for name, cells in members]
+    lines += markdown.table(["", *map(escaped, table.models)], rows)
     return "\n".join(lines) + "\n"
 
 
@@ -299,7 +299,3 @@ _LATEX = {
 
 def _escape_latex(text: str) -> str:
     return "".join(_LATEX.get(c, c) for c in text)
-
-
-def _escape_markdown(text: str) -> str:
-    return re.sub(r"([\\|*_<>`\[\]])", r"\\\1", text)

@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from ecgjax.reporting import style
+from ecgjax.reporting import markdown, style
 from ecgjax.reporting.robustness_curves import NAMES, POLICIES, set_name
 
 Row = Mapping[str, Any]
@@ -33,8 +33,7 @@ def as_markdown(rows: Sequence[Row], level: float) -> str:
     lines: list[str] = []
     for title, members in _tables(rows).items():
         lines += [f"### {title}", "", f"{100 * level:g} % intervals in brackets.", ""]
-        lines += [f"| {' | '.join(HEADS)} |", "|---|---|---:|---:|---:|---:|"]
-        lines += [f"| {' | '.join(_cells(row))} |" for row in members] + [""]
+        lines += [*markdown.table(HEADS, map(_cells, members), "llr"), ""]
     return "\n".join(lines)
 
 

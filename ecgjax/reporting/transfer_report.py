@@ -15,6 +15,7 @@ from ecgjax import atomic
 from ecgjax.errors import disk_errors
 from ecgjax.reporting import style, transfer_map
 from ecgjax.reporting.figures import save_figure
+from ecgjax.reporting.markdown import table
 from ecgjax.reporting.style import mode_name, model_name
 
 RESULTS = "transfer.json"
@@ -121,10 +122,11 @@ def markdown(found: Mapping[str, Any]) -> str:
             continue
         columns = list(dict.fromkeys(cell["test"] for cell in cells))
         lines += ["", f"## {style.capital(HEADINGS[name])}", ""]
-        lines += ["| trained on \\ tested on | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+        rows = []
         for train in dict.fromkeys(cell["train"] for cell in cells):
             own = {cell["test"]: cell for cell in cells if cell["train"] == train}
-            lines.append(f"| **{train}** | " + " | ".join(_cell(own[column]) for column in columns) + " |")
+            rows.append([f"**{train}**", *(_cell(own[column]) for column in columns)])
+        lines += table(["trained on \\ tested on", *columns], rows, "l")
     lines += [
         "",
         "The diagonal is in-domain. Drop: the model trained where it is tested, minus this one, on the same records "

@@ -173,7 +173,7 @@ def test_tables_of_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     )
     table = [line for line in lines if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
-    assert table[2] == ("| s4 finetune | 71 | 1,577 | 3,502 | 20% | 2.17 ms | compute | 103 | 2 all-reduce |  |")
+    assert table[2] == ("| s4 finetune | 71 | 1,577 | 3,502 | 20% | 2.17 ms | compute | 103 | 2 all-reduce | |")
     assert table[3].endswith("| 1,024 |")
     assert table[4].startswith("| s4 fused | out of memory: 20G exceeds available HBM (15.75G) |")
 
