@@ -20,7 +20,9 @@ import numpy as np
 from benchmarks.timing import asked, in_turns, save, summary
 from ecgjax import host_memory
 from ecgjax.models import registry
+from ecgjax.pretraining import registry as objectives
 from ecgjax.pretraining import step as pretraining
+from ecgjax.pretraining.objective import Setup
 from ecgjax.training import optimiser
 
 RATE, CLIP = 240, 3.0
@@ -34,12 +36,13 @@ def prepare(seconds: float, batch: int, options: argparse.Namespace) -> tuple[Ca
     """What makes one update, and XLA's account of it."""
     samples = int(seconds * RATE)
     encoder = registry.create("ecg_cpc", width=options.width, layers=options.layers, l_max=-(-samples // 2))
-    params, rest = pretraining.init_params(encoder, jax.random.key(0))
+    mixture = objectives.create("cpc", Setup(encoder, samples, 1))
+    params, rest, _ = pretraining.init_params(mixture, jax.random.key(0))
     adamw = optimiser.adamw(jax.tree.map(lambda _: "all", params), {"all": 1e-3}, 1e-3)
-    state = pretraining.init(adamw, params, rest, jax.random.key(1))
+    state = pretraining.init(mixture, adamw, params, rest, jax.random.key(1))
     x = jnp.asarray(np.random.default_rng(0).standard_normal((batch, samples, 12)), jnp.float32)
     arguments = jax.tree_util.Partial(crops), x
-    compiled = pretraining.make_update(encoder, adamw, CLIP).lower(state, *arguments).compile()
+    compiled = pretraining.make_update(mixture, adamw, CLIP).lower(state, *arguments).compile()
     memory = compiled.memory_analysis()
     size = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
     cost = compiled.cost_analysis() or {}
