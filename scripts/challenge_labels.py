@@ -3,6 +3,8 @@
     python scripts/challenge_labels.py DIR --out=labels.csv
     python -m ecgjax.prepare folder --raw=DIR --labels=labels.csv --out=STORE
 
+    python scripts/challenge_labels.py DIR --out=labels.csv --test-folds=folds.csv     # prepare with --folds=folds.csv
+
 reads the codes under "Dx" in DIR/*.hea. For small folders: two fifths of the records are for training, a fifth for
 validation, two fifths for testing (folds 0, 1, 2), stratified over the labels. There are no patient ids in the
 Challenge: every record counts as a patient, records with the same samples (E07509, E07510) as one. Whole data sets have
@@ -28,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--test-folds", type=Path, help="also writes a folds.csv in which all records are test records")
     arguments = parser.parse_args()
     headers = sorted(arguments.folder.glob("*.hea"))
     if not headers:
@@ -47,6 +50,9 @@ def main() -> None:
         for row, path in enumerate(headers):
             first, fold = place[row]
             writer.writerow([path.stem, headers[first].stem, fold, *(int(name in named[row]) for name in LABELS)])
+    if arguments.test_folds:
+        rows = ["record_id,fold", *(f"{path.stem},0" for path in headers)]
+        arguments.test_folds.write_text("\n".join(rows) + "\n", encoding="utf-8")
     print(f"{len(headers)} records: " + ", ".join(f"{name} {sum(name in own for own in named)}" for name in LABELS))
 
 
