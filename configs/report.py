@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
         ""  # runs to leave out: paths or names as the report shows them, * for any text; separated by commas
     )
     config.rename = ""  # runs whose model gets another name: PATH=NAME, separated by commas
+    config.weights_by_seed = False  # seeds of a cell may have weights of their own, such as a pretraining each
 
     config.interval = ConfigDict()
     config.interval.kind = "percentile"  # or basic, bca

@@ -207,7 +207,7 @@ def _build(
         more, further = rows.of_report(source, settings, kept)
         entries, excluded = entries + more, excluded + further
     entries, copies = clashes.without_copies(entries)
-    clashes.refuse_clashes(entries)
+    clashes.refuse_clashes(entries, weights_by_seed=config.weights_by_seed)
     entries, others = clashes.without_other_records(entries)
     excluded = [*found.excluded, *excluded, *copies, *others]
     if not entries:

@@ -37,8 +37,12 @@ def without_copies(entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[st
     return left, list(copies.items())
 
 
-def refuse_clashes(entries: Sequence[Entry]) -> None:
+def refuse_clashes(entries: Sequence[Entry], *, weights_by_seed: bool = False) -> None:
     """Refuses runs of one cell that are not one experiment, and comparisons over different data.
+
+    Args:
+        entries: all rows.
+        weights_by_seed: each seed of a cell may have weights of its own.
 
     Raises:
         UserError: naming two runs, and how many more there are.
@@ -46,7 +50,7 @@ def refuse_clashes(entries: Sequence[Entry]) -> None:
     found: dict[frozenset[str], str] = {}
     for group in _groups(entries, _cell):
         for other in group[1:]:
-            problem = _one_cell(group[0], other) or _same_seed(group, other)
+            problem = _one_cell(group[0], other, weights_by_seed) or _same_seed(group, other)
             if problem:
                 found.setdefault(frozenset((group[0].key, other.key)), problem)
     for group in _groups(entries, lambda e: (e.row["task"], e.row["protocol"], e.row["metric"])):
@@ -88,9 +92,10 @@ def _groups(entries: Iterable[Entry], key: Any) -> list[list[Entry]]:
     return list(groups.values())
 
 
-def _one_cell(a: Entry, b: Entry) -> str | None:
+def _one_cell(a: Entry, b: Entry, weights_by_seed: bool) -> str | None:
     same = f"{a.key} and {b.key} are both {a.row['model']}, task {a.row['task']}, mode {a.row['mode']}"
-    if a.row["weights"] != b.row["weights"]:
+    own = weights_by_seed and a.row["seeds"] != b.row["seeds"] and None not in (a.row["weights"], b.row["weights"])
+    if a.row["weights"] != b.row["weights"] and not own:
         return f"{same}, but with different weights ({_short(a.row['weights'])} and {_short(b.row['weights'])})"
     configs = [_flat(entry.run["config"]) if entry.run else {} for entry in (a, b)]
     # A field that only one has is of another version of ecgjax.

@@ -49,14 +49,19 @@ def _notes_on_labels(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _notes_on_weights(rows: Sequence[dict[str, Any]]) -> list[str]:
-    notes = []
+    notes, by_seed = [], []
     for group in grouped([row for row in rows if row["mode"] != SCRATCH], lambda row: row["model"]):
         weights = list(dict.fromkeys(row["weights"] for row in group))
-        if len(weights) > 1:
+        of_seeds = {(*row["seeds"], row["weights"]) for row in group if row["role"] != "mean"}
+        if len(weights) > 1 and len(of_seeds) == len({seed for seed, _ in of_seeds}):
+            by_seed.append(group[0]["model"])
+        elif len(weights) > 1:
             names = ", ".join("random initialisation" if name is None else name[:12] for name in weights)
             notes.append(f"{group[0]['model']} was run with different weights in different cells ({names}).")
         elif weights == [None]:
             notes.append(f"{group[0]['model']} has no pretrained weights here: random initialisation.")
+    if by_seed:
+        notes.insert(0, f"Each seed has weights of its own: {', '.join(by_seed)}.")
     return notes
 
 

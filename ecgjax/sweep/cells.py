@@ -98,8 +98,10 @@ def resolve(point: Mapping[str, Any], common: Mapping[str, Any], weights: str | 
         settings |= {name: defaults[name] for name in _OF_STEPS}  # what differs in these only is one cell
     if weights is not None and mode.pretrained and settings["weights"] is None:
         settings["weights"] = str(Path(weights) / settings["model"])
-    if stores is not None and settings["data.store"] is None and head_run.source != "synthetic":
-        settings["data.store"] = str(Path(stores) / head_run.source)
+    if stores is not None and settings["data.store"] is None:
+        store = Path(stores) / head_run.source
+        if head_run.source != "synthetic" or store.is_dir():  # else it is embedded
+            settings["data.store"] = str(store)
     condition = conditions.parse({key[7:]: value for key, value in settings.items() if key.startswith("signal.")})
     stored, sha256 = _card(settings["model"], settings["weights"])
     arguments, spec = _arguments(settings, stored)

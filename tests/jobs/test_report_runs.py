@@ -83,6 +83,22 @@ def test_clashes_are_refused_until_one_is_left_out(tmp_path: Path, changes: dict
         assert "ecg_cpc (mine)" in renamed["pairs"][0]["models"]
 
 
+def test_seeds_may_have_weights_of_their_own_if_asked(tmp_path: Path) -> None:
+    benchmark(tmp_path, tasks=("ptbxl_sub",))
+    own = {"model": "ecg_cpc", "task": "ptbxl_sub", "strength": 1.2, "seed": 1, "weights": "v" * 64}
+    write_run(tmp_path / "runs" / "again", **own)
+    with pytest.raises(UserError, match="with different weights"):
+        make(tmp_path)
+    found = make(tmp_path, weights_by_seed=True)
+    rows = [row for row in found["rows"] if (row["model"], row["mode"]) == ("ecg_cpc", "finetune")]
+    assert [row["seeds"] for row in rows] == [[0, 1], [0], [1]]
+    assert "Each seed has weights of its own: ecg_cpc." in found["notes"]
+    assert not any("different weights in different cells" in note for note in found["notes"])
+    write_run(tmp_path / "runs" / "more", **{**own, "weights": None, "seed": 2})
+    with pytest.raises(UserError, match=r"with different weights \(vvvvvvvvvvvv and none\)"):
+        make(tmp_path, weights_by_seed=True)
+
+
 def test_copies_of_a_run_count_once(tmp_path: Path) -> None:
     benchmark(tmp_path, tasks=("ptbxl_sub",))
     write_run(tmp_path / "runs" / "zcopy", "ecg_cpc", "ptbxl_sub", strength=1.2)

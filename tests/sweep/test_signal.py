@@ -100,3 +100,28 @@ def test_the_sweeps_of_configs_resolve(store):
         assert len({cell.name for cell in made}) == len(made)
         conditions = {json.dumps(cells.signal(cell.identity), sort_keys=True) for cell in made}
         assert len(made) == 9 * len(conditions)
+
+
+def test_the_sweeps_of_configs_can_be_cut():
+    leads = sweep_leads.get_config("synthetic,models=merl_vit:linear_exact+s4:scratch,sets=6+I,policies=zero+derive")
+    assert len(leads.axes) == 2 * (1 + 2 * 2)
+    assert leads.axes[-1] == {
+        "task": "synthetic", "model": "s4", "mode": "scratch", "signal.leads": "I", "signal.policy": "derive",
+    }  # fmt: skip
+    noise = sweep_noise.get_config("task=synthetic,models=merl_vit,ratios=24+0,kinds=powerline+missing")
+    assert len(noise.axes) == 1 + 2 + 3
+    assert noise.axes[1] == {"task": "synthetic", "model": "merl_vit", "mode": "linear", "signal.powerline": 24.0}
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "message"),
+    [
+        (sweep_leads, "synthetic,policies=none", "'none' is unknown; expected some of zero"),
+        (sweep_leads, "synthetic,leads=I", "'leads=I' is unknown; expected task=, models=, sets=, policies="),
+        (sweep_noise, "kinds=hum", "'hum' is unknown; expected some of baseline_wander"),
+        (sweep_noise, "ratios=loud", r"ratios=loud; expected numbers \(dB\)"),
+    ],
+)
+def test_choices_that_cannot_be(module, text, message):
+    with pytest.raises(UserError, match=message):
+        module.get_config(text)
