@@ -74,6 +74,11 @@ class Condition:
         return self.leads == CANONICAL and self.policy != "dropout" and not self.disturbs
 
     @property
+    def derives(self) -> bool:
+        """Whether leads are there that are derived from others."""
+        return self.policy == "derive" and len(self.leads) < len(CANONICAL)
+
+    @property
     def draws(self) -> bool:
         """Whether training sees a record differently in every epoch."""
         return self.policy == "dropout"

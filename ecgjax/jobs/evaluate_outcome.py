@@ -199,7 +199,7 @@ def write(
 
 def _signal(subject: Subject) -> dict[str, Any] | None:
     """What was done to the recordings; None: nothing."""
-    condition = conditions.parse(subject.config.signal)
+    condition = subject.condition
     rates = subject.data.store.sampling_rate, subject.model.spec.sampling_rate
     return None if condition.plain else conditions.describe(condition, min(rates) / 2, subject.moments)
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from ecgjax import switches
 from ecgjax.data import conditions
 from ecgjax.data.batches import training_iterator
+from ecgjax.data.conditions import Condition
 from ecgjax.data.cutter import Cutter, make_cutter
 from ecgjax.data.lead_moments import Moments, training_moments
 from ecgjax.data.store import Store
@@ -36,6 +37,11 @@ class Subject(NamedTuple):
     model: Model
     data: Labelled
     moments: Moments | None = None  # of the training folds' leads, where some are derived by them
+
+    @property
+    def condition(self) -> Condition:
+        """What is done to the recordings."""
+        return conditions.parse(self.config.signal)
 
 
 class Setting(NamedTuple):
@@ -77,8 +83,7 @@ class Parts:
 
     def moments(self, config: ConfigDict, store: Store) -> Moments | None:
         """How leads go together in the training folds, where the config's condition derives leads by it."""
-        condition = conditions.parse(config.signal)
-        if condition.policy != "derive" or len(condition.leads) == 12:
+        if not conditions.parse(config.signal).derives:
             return None
         return self._once(("moments", store.fingerprint), lambda: training_moments(store))
 
@@ -175,7 +180,7 @@ def cutter_of(subject: Subject, sharding: jax.sharding.Sharding | None = None) -
         seconds=spec.seconds,
         sampling_rate=spec.sampling_rate,
         sharding=sharding,
-        condition=conditions.conditioner(conditions.parse(config.signal), data.store, subject.moments),
+        condition=conditions.conditioner(subject.condition, data.store, subject.moments),
     )
 
 
@@ -265,10 +270,9 @@ def announce_data(subject: Subject, length: str) -> None:
     if any(data.left_out.values()):
         short = ", ".join(f"{count:,} {split}" for split, count in data.left_out.items() if count)
         print(f"left out  {short}: shorter than {max(subject.model.spec.seconds, subject.head_run.min_seconds):g} s")
-    condition = conditions.parse(config.signal)
-    if not condition.plain:
+    if not subject.condition.plain:
         nyquist = min(data.store.sampling_rate, subject.model.spec.sampling_rate) / 2
-        print(f"signal    {conditions.words(condition, nyquist)}")
+        print(f"signal    {conditions.words(subject.condition, nyquist)}")
     print(f"model     {config.model}, {config.weights or 'random initialisation (config.weights names none)'}")
     print(f"mode      {config.mode}, protocol {switches.name_of(config)}, {length}\n")
 
