@@ -38,8 +38,8 @@ _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
 )
 
 JOBS = (
-    *("pretrain", "pretrain_ablation", "evaluate", "features", "label_efficiency", "robustness", "transfer"),
-    *("similarity", "report", "sweep", "audit", "saliency", "compile_check"),
+    *("pretrain", "pretrain_ablation", "evaluate", "features", "label_efficiency", "robustness", "retest"),
+    *("transfer", "similarity", "report", "sweep", "audit", "saliency", "compile_check"),
 )
 
 
