@@ -1,6 +1,7 @@
 """Job "robustness": finished runs against leads and noise, beside values and resamples that are worked out here."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -113,6 +114,14 @@ def test_reports_leave_such_runs_out(folder):
     assert sum("configs/robustness.py" in reason for _, reason in found.excluded) == len(CONDITIONS)
 
 
+def test_a_cell_of_two_sweeps_counts_once(folder, rows, tmp_path):
+    shutil.copytree(folder / "runs" / "plain", tmp_path / "noise" / "plain")
+    job.run(_config(folder, runs=f"{folder / 'runs'},{tmp_path / 'noise'}"), tmp_path / "both")
+    found = json.loads((tmp_path / "both" / "robustness.json").read_text())["rows"]
+    assert len(found) == len(rows)
+    assert [row["runs"] for row in found if row["axis"] == "leads" and row["level"] == 12] == [["runs/plain"]]
+
+
 def test_what_cannot_be_compared_is_refused(folder, tmp_path):
     with pytest.raises(UserError, match=r"config\.runs is empty"):
         job.run(get_config(), tmp_path)
@@ -122,7 +131,8 @@ def test_what_cannot_be_compared_is_refused(folder, tmp_path):
         ("trained", {"config": {"epochs": 5}}, r"both s4, mode scratch, but with other config\.epochs"),
     ):
         write_run(tmp_path / name / "runs" / "x", "s4", "ptbxl_super", "scratch", signal=ONE)
-        write_run(tmp_path / name / "runs" / "y", "s4", "ptbxl_super", "scratch", **changes)
+        arrays = draw(1.0, seed=9)
+        write_run(tmp_path / name / "runs" / "y", "s4", "ptbxl_super", "scratch", arrays=arrays, **changes)
         with pytest.raises(UserError, match=message):
             job.run(_config(tmp_path / name), tmp_path / "out")
     assert not (tmp_path / "out").exists()
