@@ -111,30 +111,33 @@ def _output(environment, *command):
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60).stdout
 
 
-def _until(condition, processes=(), seconds=300):
+def _until(condition, processes=(), seconds=300, state=lambda: ""):
+    """Waits for what is true in the end; while it waits, none of the processes may end."""
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         ended = [process.args for process in processes if process.poll() is not None]
         assert not ended, ended
-        assert time.monotonic() < end, "waited too long"
+        assert time.monotonic() < end, f"waited too long\n{state()}"
         time.sleep(0.1)
+    return found
 
 
 class Array:
-    """A submitted job array over the smoke sweep."""
+    """A submitted job array over a small sweep, which has three units of work in each of its two shards."""
 
-    def __init__(self, slurm, folder, *options):
+    def __init__(self, slurm, folder):
         self.slurm, self.workdir, self.logs = slurm, folder / "sweep", folder
         environment = {
             **slurm,
             "PYTHON": sys.executable,
-            "ECGJAX_CACHE": "/tmp/ecgjax-test-cache",
+            "ECGJAX_CACHE": str(folder / "cache"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PLATFORMS": "cpu",
         }
-        sbatch = ["sbatch", "--parsable", "--array=1-3", "--cpus-per-task=1", f"--output={folder}/%a.log", *options]
-        sweep = ["--config=configs/sweep_smoke.py", f"--workdir={self.workdir}", "--config.common.epochs=1"]
+        sbatch = ["sbatch", "--parsable", "--array=1-2", "--cpus-per-task=1", f"--output={folder}/%a.log"]
+        sweep = ["--config=tests/launchers/sweep_seeds.py", f"--workdir={self.workdir}"]
         made = subprocess.run(
-            [*sbatch, "scripts/slurm_array.sbatch", *sweep, "--config.common.interval.replicates=20"],
+            [*sbatch, "scripts/slurm_array.sbatch", *sweep],
             env=environment,
             cwd=ROOT,
             capture_output=True,
@@ -144,43 +147,84 @@ class Array:
         assert made.returncode == 0, made.stderr
         self.job = made.stdout.strip()
 
+    def until(self, condition):
+        return _until(condition, state=self.state)
+
     def queued(self):
         return _output(self.slurm, "squeue", "--noheader", f"--jobs={self.job}", "--format=%i %T")
+
+    def shown(self, task):
+        return _output(self.slurm, "scontrol", "show", "job", f"{self.job}_{task}")
+
+    def status(self, task):
+        file = self.workdir / f"status-{task}-of-2.json"
+        return json.loads(file.read_text()) if file.exists() else {"running": [], "state": "none"}
 
     def done(self):
         return {path.parent.name: path.stat().st_mtime_ns for path in self.workdir.glob("cells/*/DONE")}
 
-    def log(self):
-        return "\n".join(path.read_text() for path in sorted(self.logs.glob("*.log")))
+    def log(self, task="*"):
+        return "\n".join(path.read_text() for path in sorted(self.logs.glob(f"{task}.log")))
+
+    def state(self):
+        return "\n".join([self.queued(), self.shown(1), self.shown(2), self.log()])
+
+
+STOPPED = "left; start the same command again"
 
 
 def test_an_array_is_cut_submitted_again_and_finishes_the_sweep(slurm, tmp_path):
     first = Array(slurm, tmp_path)
-    _until(lambda: first.done() or not first.queued())
-    # As before a time limit: a signal to the script of one task only. It saves, and is queued again.
-    task = next(line.split()[0] for line in first.queued().splitlines() if line.endswith("RUNNING"))
-    _output(slurm, "scancel", "--batch", "--signal=USR1", task)
-    _until(lambda: "Restarts=1" in _output(slurm, "scontrol", "show", "job", task))
-    assert f"{task}: the time limit is near; queued again" in first.log()
-    assert "left; start the same command again" in first.log()
+    # As before a time limit: a signal to the script of one task only, with cells behind the one it runs. It saves, and
+    # is queued again.
+    task = first.until(lambda: next((i for i in (1, 2) if first.status(i)["running"]), None))
+    _output(slurm, "scancel", "--batch", "--signal=USR1", f"{first.job}_{task}")
+    first.until(lambda: "Restarts=1" in first.shown(task) or "RUNNING" not in first.shown(task))
+    assert "Restarts=1" in first.shown(task), first.state()
+    assert f"{first.job}_{task}: the time limit is near; queued again" in first.log(task), first.state()
+    assert STOPPED in first.log(task), first.state()
+    # The other went on, and is cancelled with cells to do.
+    other = 3 - task
+    first.until(lambda: first.done() or not first.queued())
     _output(slurm, "scancel", first.job)
-    _until(lambda: not first.queued())
-    assert first.log().count("left; start the same command again") > 1, first.log()
+    first.until(lambda: not first.queued())
+    assert STOPPED in first.log(other), first.state()
     before = first.done()
-    assert 0 < len(before) < 12
+    assert 0 < len(before) < 6
     # Again: what was done stays as it was, the rest is done.
     second = Array(slurm, tmp_path)
-    _until(lambda: not second.queued())
+    second.until(lambda: not second.queued())
     done = second.done()
     assert before.items() <= done.items()
     assert done.keys() == json.loads((second.workdir / "plan.json").read_text())["cells"].keys(), second.log()
-    states = [json.loads((second.workdir / f"status-{i}-of-3.json").read_text()) for i in (1, 2, 3)]
-    assert [state["state"] for state in states] == ["done"] * 3
-    assert sum(state["cells"]["done"] for state in states) == len(done) == 12
+    states = [second.status(i) for i in (1, 2)]
+    assert [state["state"] for state in states] == ["done"] * 2
+    assert sum(state["cells"]["done"] for state in states) == len(done) == 6
+    # tests/sweep/test_smoke.py runs such a command.
     *_, command = re.findall("a report +python (.*)", second.log())
-    report = [sys.executable, *command.split(), "--config.figures=False"]
-    made = subprocess.run(report, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert made.returncode == 0, made.stderr
+    assert command == f"-m ecgjax.main --config=configs/report.py --config.runs={second.workdir}"
+
+
+@pytest.mark.parametrize("moment", ["before the start", "while Python starts"])
+def test_a_time_limit_at_the_very_start_queues_the_task_again(tmp_path, moment):
+    (tmp_path / "scontrol").write_text('#!/bin/sh\necho "scontrol $*"\n')
+    # hostname runs before Python does.
+    (tmp_path / "hostname").write_text("#!/bin/sh\n" + ("kill -USR1 $PPID\n" if moment == "before the start" else ""))
+    (tmp_path / "python").write_text("#!/bin/sh\nkill -USR1 $PPID\nexec sleep 60\n")
+    for name in ("scontrol", "hostname", "python"):
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PYTHON": str(tmp_path / "python"),
+        "SLURM_ARRAY_JOB_ID": "7",
+        "SLURM_ARRAY_TASK_ID": "2",
+        "SLURM_ARRAY_TASK_COUNT": "2",
+    }
+    script = ["bash", "scripts/slurm_array.sbatch"]
+    made = subprocess.run(script, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert made.returncode == 143, made
+    assert "scontrol requeue 7_2" in made.stdout
 
 
 @pytest.mark.parametrize(
