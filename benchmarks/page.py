@@ -146,7 +146,12 @@ def _verdict(found: Mapping[str, Any]) -> str:
     if not compared:
         return "No model was compared with torch."
     slower = [words for words, row in compared if row["time_to_torch"]["cpu"]["median"] > 1]
-    said = f"Slower than torch: {', '.join(slower)}." if slower else "At this batch, none is slower than torch."
+    said = "At this batch, none is slower than torch."
+    if slower:
+        said = (
+            f"Slower than torch: {', '.join(slower)}. Transformers are nearly all matrix products, in which XLA's library "
+            "for this CPU is slower than torch's (`products`, below)."
+        )
     return f"{len(compared)} of {len(SUITE_MODELS) * len(PROGRAMS)} programs were compared. {said}"
 
 
