@@ -149,8 +149,8 @@ def _verdict(found: Mapping[str, Any]) -> str:
     said = "At this batch, none is slower than torch."
     if slower:
         said = (
-            f"Slower than torch: {', '.join(slower)}. Transformers are nearly all matrix products, in which XLA's library "
-            "for this CPU is slower than torch's (`products`, below)."
+            f"Slower than torch: {', '.join(slower)}. Transformers are nearly all matrix products, in which XLA's "
+            "library for this CPU is slower than torch's (`products`, below)."
         )
     return f"{len(compared)} of {len(SUITE_MODELS) * len(PROGRAMS)} programs were compared. {said}"
 
