@@ -7,4 +7,5 @@ environment dev
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m mypy
-exec "$PYTHON" -m pytest -n 2 "$@"
+# By file: what a file sets up is then set up once.
+exec "$PYTHON" -m pytest -n 2 --dist loadfile "$@"
