@@ -124,7 +124,7 @@ def _of_64(found: list[Mapping[str, Any]]) -> str:
 
 def _effort(part: Mapping[str, Any]) -> str:
     """At how much of the compiler's effort; only a TPU's has a choice."""
-    effort = part.get("effort")
+    effort = 0 if part["topology"].startswith("h") else part.get("effort")
     return f", at effort {effort:g} ([what that means](compile_check.md))" if effort else ""
 
 
