@@ -1,4 +1,4 @@
-"""Forms of attention, grouped convolution, batch norm and patch embedding, at the shapes of the models.
+"""Forms of attention, grouped convolution, batch norm, patch embedding and dropout, at the shapes of the models.
 
     python -m benchmarks.formulations [--only=attention,stage] [--topology=none] [--repeats=5] [--output=FILE]
 
@@ -20,12 +20,20 @@ from benchmarks.forms import Form, run, shape
 from ecgjax.models import ecg_jepa, net1d, st_mem
 from ecgjax.models.attention import attend_cross
 from ecgjax.models.convolution import convolution, linear
+from ecgjax.models.dropout import drop
 
 Array = jax.Array
 
 
 def forms(batch: int) -> list[Form]:
-    return [*_attention(batch // 4), *_grouped(batch), *_positional(batch // 4), *_norm(batch), *_patches(batch)]
+    return [
+        *_attention(batch // 4),
+        *_grouped(batch),
+        *_positional(batch // 4),
+        *_norm(batch),
+        *_patches(batch),
+        *_dropout(batch // 4),
+    ]
 
 
 def _attention(batch: int) -> list[Form]:
@@ -97,6 +105,24 @@ def _product(x: Array, kernel: Array, patch: int) -> Array:
     batch, samples, leads = x.shape
     x = x.reshape(batch, samples // patch, patch * leads)
     return linear(x, kernel.reshape(patch * leads, -1))
+
+
+def _dropout(batch: int) -> list[Form]:
+    """Inside the MLP of HuBERT-ECG and ECG-FM, after an operation that its gradient needs."""
+    functions = {"bernoulli": _bernoulli, "threefry": lambda x, key: drop(x, 0.1, key)}
+    return [
+        Form("dropout 3072 x 156", name, lambda x, f=f: f(jnp.tanh(x), _key(x)), (shape(batch, 156, 3072),), 1)
+        for name, f in functions.items()
+    ]
+
+
+def _bernoulli(x: Array, key: Array) -> Array:
+    return jnp.where(jax.random.bernoulli(key, 0.9, x.shape), x / 0.9, 0.0)
+
+
+def _key(x: Array) -> Array:
+    """A key of the input's bits, so that the mask is no constant."""
+    return jax.random.wrap_key_data(lax.bitcast_convert_type(x.ravel()[:2], jnp.uint32))
 
 
 if __name__ == "__main__":

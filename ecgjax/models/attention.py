@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
+from ecgjax.models.dropout import Dropout, drop
 from ecgjax.models.fusion import stored
 from ecgjax.models.layers import Dense, Initialiser, LayerNorm, gelu
 
@@ -72,7 +73,7 @@ def _head(q: Array, k: Array, v: Array, key: Array | None = None, *, dropout: fl
         logits = jnp.where(jnp.tri(logits.shape[-1], dtype=bool)[None], logits, -jnp.inf)
     weights = _softmax(logits)
     if key is not None:
-        weights = weights * jax.random.bernoulli(key, 1.0 - dropout, weights.shape) / (1.0 - dropout)
+        weights = drop(weights, dropout, key)
     return jnp.einsum("bqk,bkd->bqd", weights, v)
 
 
@@ -221,15 +222,15 @@ class Block(nn.Module):
         output = Dense(channels, kernel_init=self.output_init or self.kernel_init, name="mlp_output")
         attention_norm, mlp_norm = LayerNorm(name="attention_norm"), LayerNorm(name="mlp_norm")
 
-        def drop(y: Array, rate: float) -> Array:
-            return nn.Dropout(rate, deterministic=not train)(y) if rate else y
+        def dropped(y: Array) -> Array:
+            return Dropout(self.dropout)(y, train)
 
         def mlp(y: Array) -> Array:
-            return output(drop(gelu(hidden(y)), self.activation_dropout))
+            return output(Dropout(self.activation_dropout)(gelu(hidden(y)), train))
 
         # On a CPU the sums are kept, not computed again in every layer that reads them.
         if self.norm_first:
-            x = stored(x + drop(attention(attention_norm(x), train), self.dropout))
-            return stored(x + drop(mlp(mlp_norm(x)), self.dropout))
-        x = attention_norm(stored(x + drop(attention(x, train), self.dropout)))
-        return mlp_norm(stored(x + drop(mlp(x), self.dropout)))
+            x = stored(x + dropped(attention(attention_norm(x), train)))
+            return stored(x + dropped(mlp(mlp_norm(x))))
+        x = attention_norm(stored(x + dropped(attention(x, train))))
+        return mlp_norm(stored(x + dropped(mlp(x))))

@@ -187,20 +187,6 @@ class LayerNorm(nn.Module):
         return (x * _row(scale, x) + _row(bias, x)).astype(dtype)
 
 
-class TiedDropout(nn.Module):
-    """Drops whole channels of (batch, time, channels): one draw per sample and channel, shared by all time steps.
-
-    Attributes:
-        rate: probability to drop.
-    """
-
-    rate: float
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        return nn.Dropout(self.rate, broadcast_dims=(1,), deterministic=not train)(x)
-
-
 def _row(v: Array, x: Array) -> Array:
     """A vector over channels, shaped to combine with `x`; rank promotion is never left to chance."""
     return v.reshape((1,) * (x.ndim - 1) + (-1,))

@@ -17,8 +17,9 @@ from flax import linen as nn
 from ecgjax.errors import UserError
 from ecgjax.models import arguments as check
 from ecgjax.models import s4_kernel
+from ecgjax.models.dropout import Dropout
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
-from ecgjax.models.layers import Conv, Dense, LayerNorm, TiedDropout, gelu
+from ecgjax.models.layers import Conv, Dense, LayerNorm, gelu
 from ecgjax.models.long_convolution import long_convolution
 from ecgjax.models.rematerialisation import block
 from ecgjax.models.tokens import Edit, Tokens, replace
@@ -56,7 +57,7 @@ class S4Layer(nn.Module):
         past = k[0].at[:, 0].add(D)
         # Kernels and convolution stay in float32: a Fourier transform has none of bfloat16's tolerance.
         y = long_convolution(u.astype(jnp.float32), past, k[1] if self.bidirectional else None).astype(u.dtype)
-        y = TiedDropout(self.dropout)(gelu(y), train)
+        y = Dropout(self.dropout, tied=(1,))(gelu(y), train)
         a, b = jnp.split(Dense(2 * width, name="output")(y), 2, axis=-1)
         return a * jax.nn.sigmoid(b)
 
@@ -104,7 +105,7 @@ class S4Stack(nn.Module):
         taps = {}
         for i in range(self.layers):
             layer = block(S4Layer)(self.l_max, self.state_size, self.bidirectional, self.dropout, name=f"layer_{i}")
-            x = x + TiedDropout(self.dropout)(layer(x, train), train)
+            x = x + Dropout(self.dropout, tied=(1,))(layer(x, train), train)
             x = taps[f"layer_{i}"] = LayerNorm(name=f"norm_{i}")(x)
         return x, taps
 

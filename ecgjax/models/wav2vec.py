@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from ecgjax.models import arguments as check
 from ecgjax.models.attention import Block
+from ecgjax.models.dropout import Dropout
 from ecgjax.models.encoder import Groups
 from ecgjax.models.layers import Initialiser, LayerNorm, normal
 from ecgjax.models.positional import PositionalConv
@@ -46,8 +47,7 @@ class ContextNetwork(nn.Module):
     def __call__(self, x: Array, train: bool) -> tuple[Array, dict[str, Array]]:
         x = x + PositionalConv(kernel_init=self.positional_init, name="position")(x)
         x = LayerNorm(name="norm")(x)
-        if self.dropout:
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = Dropout(self.dropout)(x, train)
         taps = {"position": x}
         for i in range(self.layers):
             layer = block(Block)(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecgjax.models.layers import BatchNorm, Conv, LayerNorm, TiedDropout, gelu
+from ecgjax.models.layers import BatchNorm, Conv, LayerNorm, gelu
 
 RNG = np.random.default_rng(0)
 
@@ -53,12 +53,3 @@ def test_conv_is_a_cross_correlation(width: int, stride: int, padding: tuple[int
     steps = range(0, padded.shape[1] - width + 1, stride)
     expected = np.stack([np.einsum("bwi,wio->bo", padded[:, s : s + width], kernel) + bias for s in steps], 1)
     np.testing.assert_allclose(y, expected, atol=2e-6)
-
-
-def test_tied_dropout_keeps_the_mean() -> None:
-    x = jnp.ones((200, 7, 50))
-    y = TiedDropout(0.2).apply({}, x, True, rngs={"dropout": jax.random.key(0)})
-    np.testing.assert_array_equal(y, np.broadcast_to(y[:, :1], y.shape))
-    assert set(np.unique(y)) == {0.0, np.float32(1.25)}
-    assert abs(float(y.mean()) - 1) < 0.02
-    np.testing.assert_array_equal(TiedDropout(0.2).apply({}, x, False), x)
