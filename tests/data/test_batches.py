@@ -1,7 +1,6 @@
 """Plans are functions of (seed, step); both placements give the same batches; a resumed iterator goes on exactly."""
 
 import logging
-import os
 import pickle
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from ecgjax.data.cutter import Cutter, Item, make_cutter
 from ecgjax.data.resampling import resample
 from ecgjax.data.store import Store
 from ecgjax.errors import UserError
+from tests.conftest import virtual_devices
 from tests.data.small_store import LENGTHS, LONG_ENOUGH, write_store
 
 ROWS = np.arange(len(LENGTHS))
@@ -212,9 +212,8 @@ print("equal")
 
 
 def test_batches_over_two_devices(store: Store) -> None:
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", OVER_TWO_DEVICES, str(store.path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=250)
+    done = subprocess.run(command, env=virtual_devices(2), capture_output=True, text=True, check=False, timeout=250)
     assert done.stdout == "equal\n", done.stderr
 
 

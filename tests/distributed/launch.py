@@ -11,9 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CACHE = Path(os.environ.get("ECGJAX_TEST_CACHE", "/tmp/ecgjax-test-xla")) / "distributed"
-"""Compiled programs of all sessions: most of what a first run costs."""
-
 LIMIT = 240  # seconds of any wait; a run of these takes some five on an idle machine
 
 SETTINGS = {
@@ -53,7 +50,6 @@ class Run:
         self._shared = {
             **os.environ,
             "JAX_PLATFORMS": "cpu",
-            "ECGJAX_CACHE": str(CACHE),
             # Compile once, and not for speed.
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "XLA_FLAGS": f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}",

@@ -1,6 +1,5 @@
 """Metrics of one's own under the bootstrap: the built-in ones written as such must give the built-in results."""
 
-import os
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ from sklearn.metrics import average_precision_score
 from ecgjax import bootstrap
 from ecgjax.errors import UserError
 from ecgjax.evaluation.resamples import draw_counts
+from tests.conftest import virtual_devices
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +110,10 @@ print(repr(bootstrap.intervals(targets, scores, replicates=500).low.tolist()))
 def test_devices_share_the_replicates():
     printed = []
     for devices in (1, 3):
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
         command = [sys.executable, "-c", ON_THREE_DEVICES.format(devices=devices)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=250)
+        done = subprocess.run(
+            command, env=virtual_devices(devices), capture_output=True, text=True, check=False, timeout=250
+        )
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout)
     assert printed[0] == printed[1]

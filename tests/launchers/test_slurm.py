@@ -130,8 +130,6 @@ class Array:
         environment = {
             **slurm,
             "PYTHON": sys.executable,
-            "ECGJAX_CACHE": str(folder / "cache"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PLATFORMS": "cpu",
         }
         sbatch = ["sbatch", "--parsable", "--array=1-2", "--cpus-per-task=1", f"--output={folder}/%a.log"]

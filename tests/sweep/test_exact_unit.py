@@ -5,32 +5,19 @@ import json
 import numpy as np
 import pytest
 
-from ecgjax.jobs import evaluate_exact, evaluate_outcome, sweep
+from ecgjax.jobs import evaluate_exact, sweep
 from ecgjax.sweep import costs, feature_choice, plan
 from ecgjax.sweep.axes import axis, chain, fixed, product
 from ecgjax.sweep.units import FOLDER, units
 from tests.sweep import fused
 
-pytestmark = pytest.mark.usefixtures("tiny")
+pytestmark = pytest.mark.usefixtures("tiny", "undrawn")
 
 BASE = fixed({"model": "tiny", "mode": "linear_exact", "probe.strengths": (1e-3, 1e-1)})
 AXES = chain(
     product(BASE, axis("data.labels", ["labels", "joint"]), axis("seed", range(2))),
     product(BASE, fixed({"data.labels": "labels", "data.ratio": 0.5, "learning_rate": 0.5})),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def undrawn():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate_outcome.evaluation_report, "draw", lambda folder: None)
-        patch.setattr(evaluate_outcome.cell_values, "keep", lambda folder: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory, tiny):
-    return fused.save(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.mark.parametrize("features", ["auto", "cache"])

@@ -16,23 +16,9 @@ from ecgjax.training import fused_heads
 from ecgjax.training.checkpoints import Checkpoints
 from tests.sweep import fused
 
-pytestmark = pytest.mark.usefixtures("tiny")
+pytestmark = pytest.mark.usefixtures("tiny", "undrawn")
 STEPS = 64 // 16
 DRAW, KEEP = evaluate_outcome.evaluation_report.draw, evaluate_outcome.cell_values.keep
-
-
-@pytest.fixture(scope="module", autouse=True)
-def undrawn():
-    """Figures, and what reports can make again, are left out: they take longer than the rest."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate_outcome.evaluation_report, "draw", lambda folder: None)
-        patch.setattr(evaluate_outcome.cell_values, "keep", lambda folder: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory, tiny):
-    return fused.save(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -176,7 +175,6 @@ def test_an_evaluation_whose_worker_is_killed_gives_the_local_result(cluster, st
     there, here = tmp_path / "ray" / "cells" / cell.name, tmp_path / "local" / "cells" / cell.name
     (tmp_path / "driver.py").write_text(script)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    environment["JAX_COMPILATION_CACHE_DIR"] = str(jax.config.jax_compilation_cache_dir)
     command = [sys.executable, "-c", script, str(tmp_path / "ray"), str(store), cluster.address]
     driver = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     try:

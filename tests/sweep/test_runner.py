@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -248,8 +247,7 @@ def test_a_killed_sweep_continues_with_the_same_results(store, tmp_path):
         "from tests.sweep.test_runner import _small_sweep\n"
         "sweep.run(_small_sweep(sys.argv[1]), Path(sys.argv[2]))"
     )
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir)}
-    environment = {**os.environ, **cache, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     driver = subprocess.Popen(
         [sys.executable, "-c", script, str(store), str(tmp_path / "cut")], cwd=ROOT, env=environment
     )

@@ -8,19 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-import jax
-
 ROOT = Path(__file__).parents[2]
 SECONDS = 400  # of a process, on a slow machine
 
 
 def _command(config: str, workdir: Path, *more: str) -> subprocess.Popen[str]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
-    }
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
         [sys.executable, "-m", "ecgjax.main", f"--config=configs/{config}", f"--workdir={workdir}", *more],
         cwd=ROOT,

@@ -1,7 +1,6 @@
 """Trainings that run as one program end as each would have ended alone."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -15,6 +14,7 @@ from ecgjax.sweep.axes import axis, chain, fixed, product
 from ecgjax.sweep.units import FOLDER, units
 from ecgjax.training import stacked
 from ecgjax.training.checkpoints import Checkpoints
+from tests.conftest import virtual_devices
 from tests.sweep import fused, stub
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -139,10 +139,8 @@ sweep.run(made, workdir / "sweep")
 
 
 def test_the_same_on_eight_devices(store, cells, alone, tmp_path):
-    flags = "--xla_force_host_platform_device_count=8"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", ON_EIGHT_DEVICES, str(store), str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
+    done = subprocess.run(command, env=virtual_devices(8), capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 1, done.stderr  # one cell diverges
     _check(tmp_path / "sweep", cells, alone, 2e-3)
     fused.check_equal(tmp_path / "alone", alone[0][0], 2e-3)  # its batches shared out among eight

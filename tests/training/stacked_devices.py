@@ -7,7 +7,6 @@ Prints one JSON object: for each case and quantity, the largest difference of an
 
 import json
 import math
-import os
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -32,8 +31,6 @@ ALONE = (1, 7)
 """Runs that are trained alone too. Run 0 diverges: the others must know nothing of it."""
 
 registry._MODELS["tiny"] = "tests.jobs.tiny_model"
-jax.config.update("jax_compilation_cache_dir", os.environ.get("ECGJAX_TEST_CACHE", "/tmp/ecgjax-test-xla"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -10,13 +10,17 @@ from ecgjax.models.model import load_model
 from ecgjax.training import fused_heads, supervised
 from ecgjax.training.cached_features import FeatureSource
 from ecgjax.training.fused_heads import Head
+from tests.jobs.conftest import tiny
 
 RECORDS, BATCH = 40, 8
 
 
+__all__ = ["tiny"]
+
+
 @pytest.fixture(scope="module")
-def model():
-    return load_model("ecg_cpc", width=32, layers=1)
+def model(tiny):
+    return load_model("tiny", width=32)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def items(model, count, seed=0):
 
 
 def cutter(model):
-    return Cutter(None, model.encoder.samples, 240.0, 240.0)
+    return Cutter(None, model.encoder.samples, model.spec.sampling_rate, model.spec.sampling_rate)
 
 
 def mixed(targets):
@@ -152,8 +156,7 @@ def test_batches_of_their_own_on_shared_features(model, targets):
         np.testing.assert_allclose(losses[:, i], alone[:, 0], rtol=2e-5)
 
 
-def test_only_what_heads_read_is_computed(targets):
-    model = load_model("ecg_cpc", width=32, layers=1)
+def test_only_what_heads_read_is_computed(model, targets):
     item = next(items(model, 1))
     linear = [run for run in mixed(targets) if run.mode.head == "linear"]
     assert set(fused_heads.build(model, linear).features(cutter(model), item)) == {"pooled"}

@@ -1,7 +1,6 @@
 """Stacked runs equal the runs alone, and fused heads those on one device, however they lie on eight virtual ones."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from ecgjax.data.batch_plans import BatchPlan
 from ecgjax.data.stacked_plan import StackedPlan
 from ecgjax.training.mesh import DATA, RUNS, batch_sharding, make_mesh
+from tests.conftest import virtual_devices
 from tests.jobs.conftest import store
 
 __all__ = ["store"]
@@ -21,10 +21,8 @@ __all__ = ["store"]
 
 @pytest.fixture(scope="module")
 def differences(store):
-    flags = "--xla_force_host_platform_device_count=8"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "tests.training.stacked_devices", str(store)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=1500)
+    done = subprocess.run(command, env=virtual_devices(8), capture_output=True, text=True, check=False, timeout=1500)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
