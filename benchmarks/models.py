@@ -3,6 +3,7 @@
     python -m benchmarks.models --models=merl_resnet,ecg_founder --batch=32 --output=models.json
 
 "features": the forward pass in evaluation mode. "frozen": those and a training step of a linear head with 71 outputs.
+Both are compiled as the jobs compile them (`ecgjax.models.forward`).
 "finetune": a training step of everything (batch statistics, all gradients, AdamW), its state donated, as the jobs do.
 The same three in torch run in a process of their own, with torch's own memory management. All take turns, with a matrix
 product of 1,024 x 1,024 (float32) between them: its rate is the peak that shares are of (`ecgjax.chips.here` measures
@@ -12,16 +13,13 @@ the same product). Milliseconds and ratios are medians with quartiles, by the cl
 Arithmetic ("GFLOP") is that of the architecture in its plain form; "compiled" is the program's as compiled here. Memory
 is XLA's account of a program (arguments, temporaries, outputs that are no argument's), and what each process grew by,
 compilation included.
-
-Transformers of width 768 are nearly all products, in which XLA's library for this CPU takes 1.1 to 1.5 times torch's
-time (`benchmarks.products`); what they save elsewhere does not always make up for it.
 """
 
 import argparse
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,7 @@ from ecgjax import host_memory
 from ecgjax.errors import UserError
 from ecgjax.models import heads, registry
 from ecgjax.models.encoder import Encoder
+from ecgjax.models.forward import compiler_options
 
 OUTPUTS, PRODUCT = 71, 1024
 PROGRAMS = ("features", "frozen", "finetune")
@@ -77,20 +76,22 @@ def programs(encoder: Encoder, x: np.ndarray, targets: np.ndarray) -> dict[str, 
     x, fixed = jnp.asarray(x), {"encoder": params["encoder"], "rest": variables}
     own = jax.tree.map(jnp.copy, params)  # donated, so not shared with the others
     return {
-        "features": _compiled(features, None, fixed, x),
-        "frozen": _compiled(frozen, (own["head"], optimiser.init(own["head"])), fixed, x),
+        "features": _compiled(features, None, fixed, x, options=compiler_options()),
+        "frozen": _compiled(frozen, (own["head"], optimiser.init(own["head"])), fixed, x, options=compiler_options()),
         "finetune": _compiled(
             finetune, (jax.tree.map(jnp.copy, params), jax.tree.map(jnp.copy, variables), optimiser.init(params)), x
         ),
     }
 
 
-def _compiled(function: Callable[..., Any], state: Any, *arguments: Any) -> tuple[Run, dict[str, float]]:
-    """Of (state, ...) -> state, the state donated; without one, of a plain function."""
+def _compiled(
+    function: Callable[..., Any], state: Any, *arguments: Any, options: Mapping[str, str] | None = None
+) -> tuple[Run, dict[str, float]]:
+    """Of (state, ...) -> state, the state donated; without one, of a plain function. With the compiler's options."""
     jitted = jax.jit(function) if state is None else jax.jit(function, donate_argnums=0)
     traced = jitted.trace(*(() if state is None else (state,)), *arguments)
     began = time.perf_counter()
-    compiled = traced.lower().compile()
+    compiled = traced.lower().compile(dict(options or {}))
     seconds = time.perf_counter() - began
     # Lowered for a GPU, every layer has its plain form: the arithmetic that the architecture asks for.
     plain = traced.lower(lowering_platforms=("cuda",)).cost_analysis() or {}

@@ -148,10 +148,7 @@ def _verdict(found: Mapping[str, Any]) -> str:
     slower = [words for words, row in compared if row["time_to_torch"]["cpu"]["median"] > 1]
     said = "At this batch, none is slower than torch."
     if slower:
-        said = (
-            f"Slower than torch: {', '.join(slower)}. Transformers are nearly all matrix products, in which XLA's "
-            "library for this CPU is slower than torch's (`products`, below)."
-        )
+        said = f"Slower than torch: {', '.join(slower)}."
     return f"{len(compared)} of {len(SUITE_MODELS) * len(PROGRAMS)} programs were compared. {said}"
 
 

@@ -34,7 +34,7 @@ SUITE: dict[str, Benchmark] = {
     "long_convolution": Benchmark(PRETRAINING, "long_convolution", ("--topology=none", "--batch=4")),
     "formulations": Benchmark(PRETRAINING, "formulations", ("--topology=none", "--batch=8")),
     "cpc_loss": Benchmark(PRETRAINING, "cpc_loss", ("--tokens=300",)),
-    "products": Benchmark(PARTS, "products", (), ("torch",)),
+    "forward": Benchmark(PARTS, "forward"),
     "bootstrap": Benchmark(PARTS, "bootstrap"),
     "comparing": Benchmark(PARTS, "comparing"),
     "cka": Benchmark(PARTS, "cka", ("--records=2000", "--layers=4")),

@@ -128,7 +128,7 @@ def test_the_page_shows_what_was_found_and_invents_nothing(tmp_path: Path) -> No
     assert "| S4 | 110 (99–121) | 100 (90–110) | 1.1 (0.99–1.21) | 36.4 | 12.5 | 50% | 321 |" in text
     assert "| Net1D | 30 (27–33) | not run | | 133 | 12.5 | 50% | 321 |" in text
     assert "| ST-MEM | not run | | | | | | |" in text
-    assert "3 of 33 programs were compared. Slower than torch: S4 (fine-tuning step 1.10). Transformers" in text
+    assert "3 of 33 programs were compared. Slower than torch: S4 (fine-tuning step 1.10)." in text
     assert "| `stratify` | this / that | 7.25 |" in text
     assert "| `bootstrap` | not run |" in text
     assert f"3 of {len(SUITE)} benchmarks were run" in text

@@ -13,6 +13,7 @@ from ecgjax.data.crops import split_short
 from ecgjax.data.cutter import Item, make_cutter
 from ecgjax.data.store import Store
 from ecgjax.errors import UserError
+from ecgjax.models.forward import Forward
 from ecgjax.models.model import Model
 
 
@@ -60,7 +61,7 @@ def layer_features(
         name = store.records["record_id"].iloc[int(short[0])]
         raise UserError(f"{store.path}: record {name!r} is shorter than the {spec.seconds:g} s of {spec.name}")
 
-    @jax.jit
+    @Forward
     def means(variables: dict, cutter: object, item: Item) -> dict[str, Array]:
         taps = model.encoder.apply(variables, cutter(item))[0].taps  # type: ignore[operator]
         unknown = [name for name in only or () if name not in taps]

@@ -23,6 +23,7 @@ from ecgjax.evaluation.collect import Cell, collect
 from ecgjax.jobs import evaluate_outcome as outcome
 from ecgjax.jobs.evaluate_setting import Parts, Subject, cutter_of
 from ecgjax.jobs.trained import Trained, open_run
+from ecgjax.models.forward import Forward
 from ecgjax.training import supervised
 from ecgjax.training.mesh import batch_sharding, make_mesh, sharded
 from ecgjax.training.run_directory import RunDirectory
@@ -85,7 +86,7 @@ def _test(cell: Cell, trained: Trained, signals: Sequence[Mapping[str, Any]], fo
     sharding = batch_sharding(mesh)
     model, head, split = trained.model, trained.head, trained.n_classification
 
-    @jax.jit
+    @Forward
     def predict(variables: Any, params: Any, cutter: Cutter, item: Item) -> tuple[jax.Array, jax.Array]:
         features, _ = model.encoder.apply(variables, cutter(item))
         return supervised.scores_of(head.apply(params, features), split)

@@ -15,6 +15,7 @@ from ecgjax.errors import UserError
 from ecgjax.models import registry
 from ecgjax.models import weights as weights_io
 from ecgjax.models.encoder import CANONICAL_LEADS, Encoder, Features, ModelSpec, Variables
+from ecgjax.models.forward import Forward
 
 # Arguments that say how a model is used, not what its weights mean.
 RUN_ARGUMENTS = (
@@ -41,7 +42,7 @@ class Model:
     def __init__(self, encoder: Encoder, variables: Variables) -> None:
         self.encoder = encoder
         self.variables = variables
-        self._features = jax.jit(lambda variables, x: encoder.apply(variables, x)[0])
+        self._features = Forward(lambda variables, x: encoder.apply(variables, x)[0])
 
     @property
     def spec(self) -> ModelSpec:

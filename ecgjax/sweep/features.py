@@ -29,6 +29,7 @@ from ecgjax.data.store import Store
 from ecgjax.data.store_shard import Shard
 from ecgjax.errors import UserError, disk_errors
 from ecgjax.models.encoder import Encoder, Variables
+from ecgjax.models.forward import Forward
 from ecgjax.models.model import Model
 from ecgjax.sweep import locks
 from ecgjax.training.interrupt import Interrupt
@@ -225,7 +226,7 @@ def _compiled(model: Model, kinds: tuple[Kind, ...], dtype: DType) -> Callable[.
     """(variables, cutter, item) -> features; one and the same for a model, which is then compiled once."""
     made = _programs.setdefault(model, {})
     if (kinds, dtype) not in made:
-        made[kinds, dtype] = jax.jit(partial(_encode, model.encoder, kinds, dtype))
+        made[kinds, dtype] = Forward(partial(_encode, model.encoder, kinds, dtype))
     return made[kinds, dtype]
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ecgjax.data.cutter import Item
 from ecgjax.models import heads
 from ecgjax.models.encoder import Encoder, Features, Variables
+from ecgjax.models.forward import Forward
 from ecgjax.models.model import Model
 from ecgjax.training import optimiser, supervised
 from ecgjax.training.cached_features import FeatureSource
@@ -124,7 +125,7 @@ def build(model: Model, runs: Sequence[Head], sharding: NamedSharding | None = N
             losses.append(values)
         return new, jnp.concatenate(losses)[order]
 
-    @partial(jax.jit, static_argnums=4)
+    @partial(Forward, static_argnums=4)
     def predict(
         state: list[BucketState], variables: Variables, source: Source, item: Item, best: bool
     ) -> list[tuple[Array, Array]]:
@@ -148,7 +149,7 @@ def build(model: Model, runs: Sequence[Head], sharding: NamedSharding | None = N
             new.append(BucketState(now.params, now.optimiser, best))
         return new
 
-    @jax.jit
+    @Forward
     def features(variables: Variables, source: Source, item: Item) -> dict[str, Array]:
         found = _features(encoder, variables, source, item)
         return {kind: getattr(found, kind) for kind in kinds}

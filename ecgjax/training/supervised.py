@@ -18,6 +18,7 @@ from ecgjax.data.cutter import Cutter, Item
 from ecgjax.errors import UserError
 from ecgjax.models import heads
 from ecgjax.models.encoder import Encoder, Features, ModelSpec, Variables
+from ecgjax.models.forward import Forward
 from ecgjax.models.model import Model
 from ecgjax.training import losses, optimiser
 
@@ -140,7 +141,8 @@ def build(
         return scores_of(head.apply(state.params["head"], features), n_classification)
 
     state = TrainState(jnp.zeros((), jnp.int32), params, rest, updates.init(params), key)
-    return Program(state, frozen, jax.jit(step, donate_argnums=0), jax.jit(predict), rows)
+    compiled = jax.jit if mode.trains_encoder else Forward
+    return Program(state, frozen, compiled(step, donate_argnums=0), Forward(predict), rows)
 
 
 def initial(model: Model, mode: Mode, head: heads.Head, seed: int) -> tuple[dict[str, Any], dict[str, Any], Array]:
