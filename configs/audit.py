@@ -12,6 +12,7 @@ differences cannot be switches: docs/audit.md.
 
 from ml_collections import ConfigDict
 
+from configs.choice import parse
 from ecgjax.errors import UserError
 from ecgjax.evaluation import audit
 from ecgjax.sweep.axes import axis, product
@@ -20,12 +21,8 @@ from ecgjax.sweep.settings import sweep_config
 
 def get_config(choice: str = "") -> ConfigDict:
     """The config of "model=...,task=...,mode=...,seeds=..."; what is left out is st_mem, synthetic, finetune, 1."""
-    chosen = {"model": "st_mem", "task": "synthetic", "mode": "finetune", "seeds": "1"}
-    for part in filter(None, choice.split(",")):
-        key, equals, value = part.partition("=")
-        if key not in chosen or not equals:
-            raise UserError(f"configs/audit.py:{choice}: {part!r} is unknown; expected model=,task=,mode=,seeds=")
-        chosen[key] = value
+    defaults = {"model": "st_mem", "task": "synthetic", "mode": "finetune", "seeds": "1"}
+    chosen = parse(choice, defaults, "configs/audit.py")
     seeds = chosen.pop("seeds")
     if not (seeds.isdecimal() and int(seeds) > 0):
         raise UserError(f"configs/audit.py:{choice}: seeds={seeds}; expected a number of seeds, such as 3")

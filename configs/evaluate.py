@@ -12,19 +12,15 @@ Kill it and start the same command again: it continues where it was.
 
 from ml_collections import ConfigDict, config_dict
 
+from configs.choice import parse
 from ecgjax import models, switches, tasks
-from ecgjax.errors import UserError
 from ecgjax.training.supervised import get_mode
 
 
 def get_config(choice: str = "") -> ConfigDict:
     """The config of "model=...,task=...,mode=..."; what is left out is ecg_cpc, synthetic, frozen."""
-    chosen = {"model": "ecg_cpc", "task": "synthetic", "mode": "frozen"}
-    for part in filter(None, choice.split(",")):
-        key, equals, value = part.partition("=")
-        if key not in chosen or not equals:
-            raise UserError(f"configs/evaluate.py:{choice}: {part!r} is unknown; expected model=,task=,mode=")
-        chosen[key] = value
+    defaults = {"model": "ecg_cpc", "task": "synthetic", "mode": "frozen"}
+    chosen = parse(choice, defaults, "configs/evaluate.py")
     mode = get_mode(chosen["mode"])
     head_run, _ = tasks.get(chosen["task"])
     arguments = models.create(chosen["model"]).arguments

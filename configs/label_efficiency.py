@@ -18,6 +18,7 @@ configs/sweep_label_efficiency.py, and trains what is not there.
 from ml_collections import ConfigDict, config_dict
 
 from configs import evaluate
+from configs.choice import parse
 from ecgjax.errors import UserError
 
 _OF_A_MODEL = ("model", "mode", "weights", "model_arguments", "learning_rate", "rate_factor")
@@ -26,12 +27,8 @@ _REDUCED = {"s4": {"width": 32, "layers": 2}, "ecg_cpc": {"width": 32, "layers":
 
 def get_config(choice: str = "") -> ConfigDict:
     """The config of "task=...,models=MODEL:MODE+MODEL:MODE...", the first model being the baseline."""
-    chosen = {"task": "synthetic", "models": "s4:scratch+ecg_cpc:finetune"}
-    for part in filter(None, choice.split(",")):
-        key, equals, value = part.partition("=")
-        if key not in chosen or not equals:
-            raise UserError(f"configs/label_efficiency.py:{choice}: {part!r} is unknown; expected task=,models=")
-        chosen[key] = value
+    defaults = {"task": "synthetic", "models": "s4:scratch+ecg_cpc:finetune"}
+    chosen = parse(choice, defaults, "configs/label_efficiency.py")
     reduced = not choice
     pairs = [name.partition(":")[::2] for name in chosen["models"].split("+")]
     models = [model for model, _ in pairs]

@@ -11,19 +11,15 @@ same command again: it continues where it was.
 
 from ml_collections import ConfigDict, config_dict
 
+from configs.choice import parse
 from ecgjax import models
-from ecgjax.errors import UserError
 from ecgjax.pretraining import registry
 
 
 def get_config(choice: str = "") -> ConfigDict:
     """The config of "objective=...,model=..."; what is left out is cpc and ecg_cpc."""
-    chosen = {"objective": "cpc", "model": "ecg_cpc"}
-    for part in filter(None, choice.split(",")):
-        key, equals, value = part.partition("=")
-        if key not in chosen or not equals:
-            raise UserError(f"configs/pretrain.py:{choice}: {part!r} is unknown; expected objective=,model=")
-        chosen[key] = value
+    defaults = {"objective": "cpc", "model": "ecg_cpc"}
+    chosen = parse(choice, defaults, "configs/pretrain.py")
     arguments = models.create(chosen["model"]).arguments
 
     config = ConfigDict({"job": "pretrain", **chosen})

@@ -4,7 +4,8 @@ From the models' papers and repositories: ECGFounder (arXiv 2410.04133) and ECG-
 (arXiv 2403.06659) and ECGFM-KED (Tian et al. 2024) MIMIC-IV-ECG; ST-MEM (arXiv 2402.09450) and ECG-JEPA (arXiv
 2410.08559) Chapman, Ningbo and CODE-15%; ECG-FM's released weights (its repository's README) MIMIC-IV-ECG and the
 Challenge-2021 training set; HuBERT-ECG (medRxiv 2024.11.14.24317328) 9.1 million ECGs, most of them of the CODE cohort.
-Seeing means the recordings without their labels, the test folds included.
+Seeing means the recordings, the test folds included. Released weights saw no labels; those pretrained here by objective
+"supervised" saw the labels of their training folds.
 """
 
 import re

@@ -109,7 +109,7 @@ def _values(
             f"Bold: best. Raised: rank; models that share it do not differ significantly ({_test(settings)})."
         )
     if any(row["seen"] for row in used):
-        caption.append("†: the released weights saw these recordings in pretraining, without their labels.")
+        caption.append("†: the weights saw these recordings in pretraining; released ones without their labels.")
     if any(row["role"] == "mean" for row in used):
         caption.append("Cells run with several seeds hold their mean.")
     if any(row["data"]["synthetic"] for row in used):
@@ -176,7 +176,7 @@ def _ranks_unseen(
     caption = (
         f"Ranks among models that never saw the data, {style.mode_name(mode)}, protocol {protocol}. On each task only "
         "models whose weights did not see its recordings in pretraining are compared, by the rule of the other ranks "
-        f"({_test(report['settings'])}). †: saw them, without their labels; ?: not known. Below: the {how} over the "
+        f"({_test(report['settings'])}). †: saw them; ?: not known. Below: the {how} over the "
         "tasks of a category, of models that saw none of them."
     )
     named = [*_named(sections), (f"Categories ({how})", of_categories)]

@@ -57,7 +57,7 @@ def _best(best: Mapping[str, Any]) -> str:
     return f"exact, L2 strength {strengths[0]:g}" + (f" to {strengths[-1]:g}" if len(strengths) > 1 else "")
 
 
-_SEEN = "seen: these weights saw recordings of this data set in pretraining (without their labels)"
+_SEEN = "seen: these weights saw recordings of this data set in pretraining (released weights without their labels)"
 _ABSENT = {"skip": "left out", "half": "counted 0.5"}
 
 

@@ -28,7 +28,7 @@ def test_what_an_audit_takes():
     assert "composite=mean" in frozen
     assert "rate_groups=published" not in frozen
     assert "last_crop_start=never" not in [v.name for v in audit.variants("s4", "ptb", "linear_exact")]
-    with pytest.raises(UserError, match="'crops=1' is unknown; expected model=,task=,mode=,seeds="):
+    with pytest.raises(UserError, match="'crops=1' is unknown; expected model=, task=, mode=, seeds="):
         get_config("crops=1")
     with pytest.raises(UserError, match="seeds=0; expected a number of seeds"):
         get_config("seeds=0")

@@ -57,7 +57,7 @@ def test_every_argument_of_a_model_is_a_config_field(model):
         ("model=ecg_cp", r"model 'ecg_cp' is unknown \(did you mean 'ecg_cpc'\?\)"),
         ("task=ptbxl_al", "did you mean 'ptbxl_all'"),
         ("mode=frosen", "mode 'frosen' is unknown; expected one of finetune, finetune_attention, frozen, linear"),
-        ("modell=s4", "'modell=s4' is unknown; expected model=,task=,mode="),
+        ("modell=s4", "'modell=s4' is unknown; expected model=, task=, mode="),
         ("s4", "'s4' is unknown"),
     ],
 )

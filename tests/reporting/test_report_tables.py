@@ -79,7 +79,7 @@ def test_ranks_of_categories(report: dict) -> None:
 def test_the_caption_says_how_it_was_made(report: dict) -> None:
     text = report_tables.as_markdown(report)
     assert "p below 0.05 after Holm's adjustment" in text
-    assert "the released weights saw these recordings" in text
+    assert "†: the weights saw these recordings" in text
     assert "several seeds hold their mean" in text
     plain = {**report, "settings": {**report["settings"], "multiplicity": "none", "aggregation": "mean"}}
     text = report_tables.as_markdown(plain)
