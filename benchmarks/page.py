@@ -185,7 +185,7 @@ def _pretraining(entries: Entries, shown: Mapping[str, str]) -> str:
         text.append(_table(["seconds", "tokens", "batch", "CPU ms", "per record", "GFLOP", "MB"], rows))
     for name, words in (
         ("long_convolution", "S4's convolution in its forms (the choice: `ecgjax.models.long_convolution`)"),
-        ("formulations", "Attention, grouped convolutions, batch norm and patches"),
+        ("formulations", "Attention, grouped convolutions, batch norm, patches and dropout"),
     ):
         text.append(f"{words}, CPU ms forward and with gradients:")
         found = entries.get(name, {}).get("result")

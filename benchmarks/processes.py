@@ -6,7 +6,9 @@ Runs job "pretrain" on the embedded synthetic ECGs as anybody would, single and 
 pinned to one core: "strong", two processes share the batch that the one has; "weak", they have twice its batch. Rates
 are the run's own (records/s of whole intervals, without compilation, validation and checkpoints). Efficiency is the
 rate of two over twice the rate of one, as median over rounds. Prints one line of JSON. The two wait for each other in
-every step, so whatever else runs on the machine costs them twice: for an otherwise idle one.
+every step, so whatever else runs on the machine costs them twice: for an otherwise idle one. Two runs that know nothing
+of each other keep their rates here, so what two processes lose is the exchange: XLA does not join all-reduces on a CPU
+(it does on a TPU or GPU), and 50 small ones in one program took 240 ms, whatever their size up to 0.4 MB.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Compilation of programs without a backward pass through an encoder: features, scores, steps of a head.
 
-XLA has two libraries for matrix products on a CPU. Its default, YNNPACK, is the faster one for a backward pass (in
-place of it Eigen takes up to 1.5 times the time of a model's gradient). Forward, Eigen takes 0.78 to 1.0 of the time
-of YNNPACK for every model but MERL's ViT (1.04), on one core at batch 4: `python -m benchmarks.forward`.
+XLA has two libraries for matrix products on a CPU, and gives them to YNNPACK. Forward, Eigen takes 0.81 to 0.94 of its
+time for nine models and 1.01 and 1.02 for MERL's two; for gradients it takes up to 1.5 times it (one core, batch 4, by
+`python -m benchmarks.forward`).
 """
 
 from collections.abc import Callable, Mapping
