@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ecgjax.models import arguments as check
+from ecgjax.models.batch_norm import BatchNorm
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
-from ecgjax.models.layers import BatchNorm, Conv
+from ecgjax.models.layers import Conv
 from ecgjax.models.s4 import S4Stack, check_arguments
 from ecgjax.models.tokens import Edit, Tokens, replace, scale_gradient
 

@@ -19,11 +19,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ecgjax.models import arguments as check
+from ecgjax.models.batch_norm import BatchNorm
 from ecgjax.models.contracts import MIMIC_LEADS, Contract, choose
 from ecgjax.models.convolution import average_pool, max_pool
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.fusion import stored
-from ecgjax.models.layers import BatchNorm, Conv, kaiming_normal
+from ecgjax.models.layers import Conv, kaiming_normal
 from ecgjax.models.rematerialisation import block
 
 Array = jax.Array

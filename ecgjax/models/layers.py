@@ -94,7 +94,7 @@ class Dense(nn.Module):
         x = linear(x, kernel.astype(x.dtype))
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros if self.kernel_init else default, (self.features,))
-            x = x + _row(bias.astype(x.dtype), x)
+            x = x + row(bias.astype(x.dtype), x)
         return x
 
 
@@ -126,46 +126,8 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init or default, (self.width, inside, self.features))
         x = convolution(x, kernel.astype(x.dtype), self.stride, self.padding, self.groups)
         if self.use_bias:
-            x = x + _row(self.param("bias", default, (self.features,)).astype(x.dtype), x)
+            x = x + row(self.param("bias", default, (self.features,)).astype(x.dtype), x)
         return x
-
-
-class BatchNorm(nn.Module):
-    """torch's batch norm over all axes but the last.
-
-    In training it normalises with the biased batch variance and updates the running one with the unbiased
-    (n / (n - 1)), which Linen's own batch norm does not.
-
-    Attributes:
-        momentum: weight of the new batch in the running statistics.
-        epsilon: added to the variance.
-        scale_init: initial scale.
-    """
-
-    momentum: float = 0.1
-    epsilon: float = 1e-5
-    scale_init: float = 1.0
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        channels, dtype = x.shape[-1], x.dtype
-        x = _at_least_float32(x)
-        scale = self.param("scale", nn.initializers.constant(self.scale_init), (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
-        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
-        mean, var = running_mean.value, running_var.value
-        if train:
-            axes = tuple(range(x.ndim - 1))
-            n = x.size // channels
-            mean = jnp.mean(x, axes)
-            var = jnp.mean(jnp.square(x - _row(mean, x)), axes)
-            if not self.is_initializing():
-                keep, new = 1.0 - self.momentum, self.momentum
-                running_mean.value = keep * running_mean.value + new * mean
-                running_var.value = keep * running_var.value + new * var * (n / max(n - 1, 1))
-        x = (x - _row(mean, x)) * _row(scale * lax.rsqrt(var + self.epsilon), x) + _row(bias, x)
-        return x.astype(dtype)
 
 
 class LayerNorm(nn.Module):
@@ -181,16 +143,17 @@ class LayerNorm(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        dtype, x = x.dtype, _at_least_float32(x)
+        dtype, x = x.dtype, at_least_float32(x)
         x = x - jnp.mean(x, -1, keepdims=True)
         x = x * lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + self.epsilon)
-        return (x * _row(scale, x) + _row(bias, x)).astype(dtype)
+        return (x * row(scale, x) + row(bias, x)).astype(dtype)
 
 
-def _row(v: Array, x: Array) -> Array:
+def row(v: Array, x: Array) -> Array:
     """A vector over channels, shaped to combine with `x`; rank promotion is never left to chance."""
     return v.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
-def _at_least_float32(x: Array) -> Array:
+def at_least_float32(x: Array) -> Array:
+    """In the type of statistics: float32, or float64 as it is."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ecgjax.models import arguments as check
+from ecgjax.models.batch_norm import BatchNorm
 from ecgjax.models.contracts import MIMIC_LEADS, Contract, choose
 from ecgjax.models.encoder import Encoder, Features, ModelSpec
 from ecgjax.models.fusion import stored
-from ecgjax.models.layers import BatchNorm, Conv
+from ecgjax.models.layers import Conv
 from ecgjax.models.rematerialisation import block
 
 Array = jax.Array
