@@ -101,7 +101,7 @@ def build(model: Model, runs: Sequence[Head], sharding: NamedSharding | None = N
     order = np.argsort(np.concatenate([bucket.runs for bucket in buckets]))
     kinds = sorted({heads.READS[bucket.head.kind] for bucket in buckets})
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(Forward, donate_argnums=0)
     def step(
         state: list[BucketState], variables: Variables, own: Any, source: Source, item: Item
     ) -> tuple[list[BucketState], Array]:

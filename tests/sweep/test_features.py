@@ -19,6 +19,7 @@ from ecgjax.data.cutter import make_cutter
 from ecgjax.data.feature_cache import FeatureCache, key_of
 from ecgjax.data.store import open_store
 from ecgjax.errors import UserError
+from ecgjax.models.forward import Forward
 from ecgjax.models.model import load_model
 from ecgjax.sweep import features
 from ecgjax.sweep.features import Windows, identity_of, obtain, windows_of
@@ -48,7 +49,7 @@ def get(setting, folder, windows, model=None, kinds=("pooled", "sequence"), **op
 def direct(setting, plan, model=None):
     """(record, start) -> pooled, sequence, by passes of the plan's batches through the encoder."""
     model = model or setting.model
-    encode = jax.jit(lambda variables, cutter, item: model.encoder.apply(variables, cutter(item))[0])
+    encode = Forward(lambda variables, cutter, item: model.encoder.apply(variables, cutter(item))[0])
     found = {}
     for item in iterate(setting.store, plan, setting.cutter):
         batch = encode(model.variables, setting.cutter, item)
