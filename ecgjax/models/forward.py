@@ -6,13 +6,18 @@ time for nine models and 1.01 and 1.02 for MERL's two; for gradients it takes up
 """
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, cached_property, partial
 from typing import Any
 
 import jax
+from jax.extend.core import get_opaque_trace_state
 
 EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Option of XLA's compiler for CPUs: no operation is given to YNNPACK."""
+
+
+with jax.ensure_compile_time_eval():
+    _OUTSIDE = get_opaque_trace_state()  # of every transformation of JAX
 
 
 class Forward:
@@ -25,28 +30,22 @@ class Forward:
             function: of trees of arrays.
             options: of `jax.jit`.
         """
-        self._function = function
-        self._options = options
-        self._plain = jax.jit(function, **options)
-        self._chosen: Any = None
+        self._jit = partial(jax.jit, function, **options)
+        self._inside = self._jit()
+
+    @cached_property
+    def _whole(self) -> Any:
+        # Made when it is called first: asking for devices begins JAX's session.
+        return self._jit(compiler_options=compiler_options() or None)
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns."""
-        # Options of the compiler are of whole programs: within another one they are an error.
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
-            return self._plain(*arguments)
-        return self._compiled()(*arguments)
+        # Options of the compiler are of whole programs: inside another one they are an error.
+        return (self._whole if get_opaque_trace_state() == _OUTSIDE else self._inside)(*arguments)
 
     def lower(self, *arguments: Any) -> Any:
         """As that of `jax.jit`."""
-        return self._compiled().lower(*arguments)
-
-    def _compiled(self) -> Any:
-        if self._chosen is None:  # only now: asking for devices begins JAX's session
-            chosen = compiler_options()
-            options = {**self._options, "compiler_options": chosen} if chosen else self._options
-            self._chosen = jax.jit(self._function, **options)
-        return self._chosen
+        return self._whole.lower(*arguments)
 
 
 @cache

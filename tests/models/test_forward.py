@@ -32,6 +32,12 @@ def test_it_may_be_called_within_other_transformations(outer) -> None:
     jax.tree.map(np.asarray, outer(Forward(product))(X, KERNEL))
 
 
+def test_constants_may_be_passed_to_it_within_another_program() -> None:
+    forward_product = Forward(product)
+    found = jax.jit(lambda y: forward_product(X, KERNEL) + y)(jnp.float32(1))
+    np.testing.assert_allclose(found, product(X, KERNEL) + 1, rtol=1e-5, atol=1e-5)
+
+
 def test_gradients_go_through_it() -> None:
     found, expected = (jax.grad(lambda k, f=f: f(X, k).sum())(KERNEL) for f in (Forward(product), product))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
