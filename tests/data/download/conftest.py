@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,3 +21,8 @@ def clock() -> Clock:
 @pytest.fixture
 def client(server: Server, clock: Clock) -> Client:
     return Client(server.mirrors, wait=clock.wait, clock=clock.now, draw=lambda: 0.0)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
