@@ -127,7 +127,7 @@ def _overview_note(report: Mapping[str, Any]) -> str:
     if any(row["metric"] == "mae" for row in rows):
         words.append("↓: lower is better.")
     if any(row["seen"] for row in rows):
-        words.append("† the weights saw these recordings in pretraining; released ones without their labels.")
+        words.append(f"† {style.SEEN}.")
     if any(row.get("flag") for row in rows):
         words.append("‡ a value with a remark.")
     if any(row["mode"] == SCRATCH for row in rows):

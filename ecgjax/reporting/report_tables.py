@@ -109,7 +109,7 @@ def _values(
             f"Bold: best. Raised: rank; models that share it do not differ significantly ({_test(settings)})."
         )
     if any(row["seen"] for row in used):
-        caption.append("†: the weights saw these recordings in pretraining; released ones without their labels.")
+        caption.append(f"†: {style.SEEN}.")
     if any(row["role"] == "mean" for row in used):
         caption.append("Cells run with several seeds hold their mean.")
     if any(row["data"]["synthetic"] for row in used):

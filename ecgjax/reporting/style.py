@@ -18,6 +18,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "*")
 METRICS = {"auroc": "macro AUROC", "mae": "mean absolute error (SD of the target)"}
 """Axis labels, with units; an AUROC has none."""
 
+SEEN = "the weights saw these recordings in pretraining; released ones without their labels"
+"""What a dagger says."""
+
 _MODELS = {
     "ecg_cpc": "ECG-CPC",
     "ecg_fm": "ECG-FM",
